@@ -1,0 +1,173 @@
+//! Environment references in the text: `$v`, `${v}`, `${v:-d}` and their like.
+//!
+//! An unset variable without a default stays, written `$v`; `$$` is a dollar.
+
+use std::collections::BTreeMap;
+
+/// Expanded text, and where each piece of it came from.
+pub struct Expanded {
+    /// The text.
+    pub text: String,
+    /// Start in the result, start in the original, length in the original (0 length in result
+    /// never occurs); sorted.
+    pieces: Vec<Piece>,
+}
+
+struct Piece {
+    out: u32,
+    source: u32,
+    /// Copied byte for byte; otherwise the whole piece stands for one reference.
+    verbatim: bool,
+}
+
+impl Expanded {
+    /// The place in the original of a place in the result.
+    pub fn original(&self, at: u32) -> u32 {
+        let i = self.pieces.partition_point(|p| p.out <= at);
+        match i.checked_sub(1).map(|i| &self.pieces[i]) {
+            Some(p) if p.verbatim => p.source + (at - p.out),
+            Some(p) => p.source,
+            None => at,
+        }
+    }
+}
+
+/// Expands all references of a text.
+pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Expanded {
+    let mut out = Expanded { text: String::with_capacity(text.len()), pieces: Vec::new() };
+    let mut copied = 0;
+    let mut at = 0;
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        if bytes[at] != b'$' {
+            at += 1;
+            continue;
+        }
+        let Some((value, length)) = reference(&text[at..], env) else {
+            at += 1;
+            continue;
+        };
+        out.copy(text, copied, at);
+        out.pieces.push(Piece { out: out.text.len() as u32, source: at as u32, verbatim: false });
+        out.text.push_str(&value);
+        at += length;
+        copied = at;
+    }
+    out.copy(text, copied, text.len());
+    out
+}
+
+impl Expanded {
+    fn copy(&mut self, text: &str, from: usize, to: usize) {
+        if from < to {
+            let piece = Piece { out: self.text.len() as u32, source: from as u32, verbatim: true };
+            self.pieces.push(piece);
+            self.text.push_str(&text[from..to]);
+        }
+    }
+}
+
+/// The value of the reference a text begins with, and its length; `None` when it stays as it is.
+fn reference(text: &str, env: &BTreeMap<String, String>) -> Option<(String, usize)> {
+    let rest = &text[1..];
+    if rest.starts_with('$') {
+        return Some(("$".into(), 2));
+    }
+    if let Some(inner) = rest.strip_prefix('{') {
+        let close = matching_brace(inner)?;
+        let value = braced(&inner[..close], env)?;
+        return Some((value, close + 3));
+    }
+    let length = name_length(rest);
+    (length > 0).then_some(())?;
+    env.get(&rest[..length]).map(|v| (v.clone(), length + 1))
+}
+
+fn name_length(text: &str) -> usize {
+    let mut length = 0;
+    for (i, b) in text.bytes().enumerate() {
+        let ok = b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit());
+        if !ok {
+            break;
+        }
+        length = i + 1;
+    }
+    length
+}
+
+/// Offset of the brace that closes the one before `text`; nested references are skipped over.
+fn matching_brace(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (i, b) in text.bytes().enumerate() {
+        match b {
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return Some(i),
+            b'}' => depth -= 1,
+            b'\n' => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn braced(inner: &str, env: &BTreeMap<String, String>) -> Option<String> {
+    let length = name_length(inner);
+    if length == 0 {
+        return None;
+    }
+    let (name, rest) = inner.split_at(length);
+    let value = env.get(name);
+    if rest.is_empty() {
+        // Unset: the reference stays, in its short form, as containerlab leaves it.
+        return Some(value.cloned().unwrap_or_else(|| format!("${name}")));
+    }
+    let (colon, rest) = match rest.strip_prefix(':') {
+        Some(r) => (true, r),
+        None => (false, rest),
+    };
+    let operator = rest.chars().next()?;
+    let word = || expand(&rest[1..], env).text;
+    let usable = value.filter(|v| !(colon && v.is_empty()));
+    match operator {
+        '-' | '=' => Some(usable.cloned().unwrap_or_else(word)),
+        '+' => Some(usable.map(|_| word()).unwrap_or_default()),
+        _ => None,
+    }
+}
+
+/// A hint for a value that cannot be used because a variable in it is not set.
+pub fn unset_hint(text: &str) -> Option<String> {
+    let rest = text[text.find('$')? + 1..].trim_start_matches('{');
+    let name = &rest[..name_length(rest)];
+    (!name.is_empty()).then(|| format!("the environment variable {name} is not set"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env() -> BTreeMap<String, String> {
+        [("A", "x"), ("EMPTY", "")].map(|(k, v)| (k.to_string(), v.to_string())).into()
+    }
+
+    #[test]
+    fn forms() {
+        let e = |t: &str| expand(t, &env()).text;
+        assert_eq!(e("$A ${A}-$B ${B}"), "x x-$B $B");
+        assert_eq!(e("${B:-d} ${B-d} ${B:=d} ${EMPTY:-d} ${EMPTY-d}"), "d d d d ");
+        assert_eq!(e("${A:+o}${B:+o}${B+o}"), "o");
+        assert_eq!(e("$$A $ $1 ${"), "$A $ $1 ${");
+        assert_eq!(e("${B:-${A}}"), "x");
+        assert_eq!(e("ü${A}ü"), "üxü");
+    }
+
+    #[test]
+    fn places_lead_back() {
+        let text = "a: ${B:-long default}\nb: 1\n";
+        let e = expand(text, &env());
+        let b = e.text.find("b: 1").unwrap() as u32;
+        assert_eq!(e.original(b), text.find("b: 1").unwrap() as u32);
+        let inside = e.text.find("default").unwrap() as u32;
+        assert_eq!(e.original(inside), 3);
+    }
+}

@@ -1,0 +1,333 @@
+//! Parser events to the tree, with every bound that hostile input needs.
+
+use crate::{Entry, Node, Value};
+use netloom_diag::{Diagnostic, Diagnostics, SourceFile, SourceId, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span as EventSpan};
+use std::collections::HashMap;
+
+/// Deepest nesting accepted.
+const MAX_DEPTH: usize = 100;
+/// Most values after aliases were expanded.
+const MAX_NODES: usize = 4_000_000;
+
+/// Reads the first document of a text. `None` when nothing usable could be read; all findings go
+/// into `found`. An empty text is a null.
+pub fn load(file: &SourceFile, source: SourceId, found: &mut Diagnostics) -> Option<Node> {
+    let mut loader = Loader {
+        file,
+        source,
+        found,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        root: None,
+    };
+    let mut documents = 0;
+    for item in Parser::new_from_str(&file.text) {
+        let (event, span) = match item {
+            Ok(pair) => pair,
+            Err(e) => {
+                let at = file.offset(e.marker().line(), e.marker().col());
+                let span = Span { source, start: at, end: at + 1 };
+                loader.found.push(syntax_error(file, e.info(), span));
+                return None;
+            }
+        };
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                let at = loader.place(&span);
+                loader.found.push(
+                    Diagnostic::warning("yaml-documents", "only the first YAML document is read")
+                        .at(at)
+                        .label("everything from here on is ignored"),
+                );
+                break;
+            }
+        }
+        if !loader.event(event, &span) {
+            return None;
+        }
+    }
+    Some(loader.root.unwrap_or(Node {
+        span: Span::start_of(source),
+        value: Value::Scalar { text: String::new(), plain: true },
+    }))
+}
+
+fn syntax_error(file: &SourceFile, info: &str, span: Span) -> Diagnostic {
+    let line_start = file.text[..span.start as usize].rfind('\n').map_or(0, |i| i + 1);
+    let line = file.text[line_start..].lines().next().unwrap_or("");
+    let hint = if line.trim_start_matches(' ').starts_with('\t') {
+        Some("indent with spaces, YAML does not allow tabs".to_string())
+    } else if line.contains("{{") {
+        Some("a value that begins with a template action must be in quotes".to_string())
+    } else {
+        None
+    };
+    Diagnostic::error("yaml-syntax", format!("this is not valid YAML: {info}"))
+        .at(span)
+        .maybe_hint(hint)
+}
+
+enum Frame {
+    Seq {
+        anchor: usize,
+        span: Span,
+        items: Vec<Node>,
+    },
+    Map {
+        anchor: usize,
+        span: Span,
+        entries: Vec<Entry>,
+        key: Option<(String, Span)>,
+        merges: Vec<Node>,
+    },
+}
+
+struct Loader<'a> {
+    file: &'a SourceFile,
+    source: SourceId,
+    found: &'a mut Diagnostics,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+impl Loader<'_> {
+    fn place(&self, span: &EventSpan) -> Span {
+        let start = self.file.offset(span.start.line(), span.start.col());
+        let end = self.file.offset(span.end.line(), span.end.col());
+        Span { source: self.source, start, end: end.max(start) }
+    }
+
+    /// Handles one event; false stops the reading.
+    fn event(&mut self, event: Event<'_>, span: &EventSpan) -> bool {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none_or(|t| t.suffix != "str");
+                let node = Node {
+                    span: self.place(span),
+                    value: Value::Scalar { text: text.into_owned(), plain },
+                };
+                self.remember(anchor, &node);
+                self.add(node)
+            }
+            Event::Alias(id) => {
+                let at = self.place(span);
+                match self.anchors.get(&id).cloned() {
+                    Some(node) => {
+                        self.nodes += count(&node);
+                        self.add(node)
+                    }
+                    None => {
+                        self.found.push(
+                            Diagnostic::error(
+                                "yaml-alias",
+                                "this alias stands inside its own anchor",
+                            )
+                            .at(at),
+                        );
+                        false
+                    }
+                }
+            }
+            Event::SequenceStart(anchor, _) => {
+                let span = self.place(span);
+                self.push(Frame::Seq { anchor, span, items: Vec::new() })
+            }
+            Event::MappingStart(anchor, _) => {
+                let span = self.place(span);
+                self.push(Frame::Map {
+                    anchor,
+                    span,
+                    entries: Vec::new(),
+                    key: None,
+                    merges: Vec::new(),
+                })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.pop(span),
+            _ => true,
+        }
+    }
+
+    fn push(&mut self, frame: Frame) -> bool {
+        if self.stack.len() >= MAX_DEPTH {
+            let span = match &frame {
+                Frame::Seq { span, .. } | Frame::Map { span, .. } => *span,
+            };
+            self.found.push(
+                Diagnostic::error("yaml-depth", format!("nested deeper than {MAX_DEPTH} levels"))
+                    .at(span),
+            );
+            return false;
+        }
+        self.stack.push(frame);
+        true
+    }
+
+    fn pop(&mut self, end: &EventSpan) -> bool {
+        let end = self.place(end).end;
+        let (anchor, node) = match self.stack.pop() {
+            Some(Frame::Seq { anchor, mut span, items }) => {
+                span.end = end.max(span.start);
+                (anchor, Node { span, value: Value::Seq(items) })
+            }
+            Some(Frame::Map { anchor, mut span, mut entries, merges, .. }) => {
+                span.end = end.max(span.start);
+                self.merge(&mut entries, merges);
+                (anchor, Node { span, value: Value::Map(entries) })
+            }
+            None => return true,
+        };
+        self.remember(anchor, &node);
+        self.add(node)
+    }
+
+    fn remember(&mut self, anchor: usize, node: &Node) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+    }
+
+    fn add(&mut self, node: Node) -> bool {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            self.found.push(
+                Diagnostic::error("yaml-size", format!("more than {MAX_NODES} values"))
+                    .at(node.span)
+                    .hint("aliases that refer to aliases multiply"),
+            );
+            return false;
+        }
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return true;
+        };
+        match frame {
+            Frame::Seq { items, .. } => items.push(node),
+            Frame::Map { entries, key, merges, .. } => match key.take() {
+                None => match node.value {
+                    Value::Scalar { text, .. } => *key = Some((text, node.span)),
+                    _ => {
+                        self.found.push(
+                            Diagnostic::error("yaml-key", "a key must be a plain text")
+                                .at(node.span)
+                                .hint("put a text with `{` or `[` at its start in quotes"),
+                        );
+                        return false;
+                    }
+                },
+                Some((k, _)) if k == "<<" => merges.push(node),
+                Some((key, key_span)) => entries.push(Entry { key, key_span, value: node }),
+            },
+        }
+        true
+    }
+
+    /// Duplicate keys are errors; merge keys fill in what the map does not have.
+    fn merge(&mut self, entries: &mut Vec<Entry>, merges: Vec<Node>) {
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(entries.len());
+        for e in entries.iter() {
+            if let Some(first) = seen.insert(&e.key, e.key_span) {
+                self.found.push(
+                    Diagnostic::error(
+                        "duplicate-key",
+                        format!("the key `{}` stands twice in this map", e.key),
+                    )
+                    .at(e.key_span)
+                    .also(first, "first here"),
+                );
+            }
+        }
+        for m in merges {
+            let maps = match m.value {
+                Value::Map(list) => vec![list],
+                Value::Seq(items) => items
+                    .into_iter()
+                    .filter_map(|n| match n.value {
+                        Value::Map(list) => Some(list),
+                        _ => None,
+                    })
+                    .collect(),
+                Value::Scalar { .. } => {
+                    self.found.push(
+                        Diagnostic::error("yaml-merge", "`<<` needs a map or a list of maps")
+                            .at(m.span),
+                    );
+                    continue;
+                }
+            };
+            for e in maps.into_iter().flatten() {
+                if !entries.iter().any(|have| have.key == e.key) {
+                    entries.push(e);
+                }
+            }
+        }
+    }
+}
+
+fn count(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar { .. } => 1,
+        Value::Seq(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|e| count(&e.value)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scalar;
+
+    fn read(text: &str) -> (Option<Node>, Diagnostics) {
+        let file = SourceFile::new("t.yml", text);
+        let mut found = Diagnostics::default();
+        let node = load(&file, SourceId(0), &mut found);
+        (node, found)
+    }
+
+    #[test]
+    fn keeps_positions_and_types() {
+        let (node, found) = read("a: yes\nb: [\"1\", 22:22]\n");
+        assert!(found.is_empty());
+        let node = node.unwrap();
+        assert_eq!(node.get("a").unwrap().typed(), Some(Scalar::Bool(true)));
+        let b = node.get("b").unwrap().as_seq().unwrap();
+        assert_eq!(b[0].typed(), Some(Scalar::Str("1")));
+        assert_eq!(b[1].as_str(), Some("22:22"));
+        assert_eq!((b[1].span.start, b[1].span.end), (16, 21));
+    }
+
+    #[test]
+    fn merge_keys_fill_in() {
+        let (node, found) = read("base: &b {x: 1, y: 2}\nn:\n  <<: *b\n  y: 3\n");
+        assert!(found.is_empty());
+        let n = node.unwrap();
+        let n = n.get("n").unwrap();
+        assert_eq!(n.get("x").unwrap().as_str(), Some("1"));
+        assert_eq!(n.get("y").unwrap().as_str(), Some("3"));
+    }
+
+    #[test]
+    fn refuses_what_would_hurt() {
+        let deep = "[".repeat(5000);
+        assert!(read(&deep).1.has_errors());
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..9 {
+            let refs = vec![format!("*a{}", i - 1); 10].join(",");
+            bomb.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
+        }
+        assert!(read(&bomb).1.has_errors());
+        assert!(read("a: 1\na: 2\n").1.has_errors());
+        assert!(read("a: &x [*x]\n").1.has_errors());
+        assert!(read("a:\n\tb: 1\n").1.has_errors());
+    }
+
+    #[test]
+    fn empty_is_null() {
+        assert!(read("").0.unwrap().is_null());
+        assert!(read("# only a comment\n").0.unwrap().is_null());
+    }
+}

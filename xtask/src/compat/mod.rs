@@ -1,0 +1,4 @@
+//! Comparisons with what the systems we replace make of the same inputs.
+
+pub mod resolve;
+mod rules;
