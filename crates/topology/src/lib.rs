@@ -12,7 +12,9 @@ mod containerlab;
 mod document;
 mod env;
 mod expand;
+mod files;
 mod inputs;
+mod kind;
 mod lab;
 mod link;
 mod magic;
@@ -25,13 +27,15 @@ mod resolve;
 mod schema;
 mod size;
 mod stages;
+mod template_data;
 mod verify;
 
 pub use containerlab::to_containerlab;
+pub use files::{FileContext, GeneratedFile, NodeFiles, node_files};
 pub use inputs::{Files, Git, Inputs, Overrides, Settings};
 pub use lab::{
     AddressPair, Credentials, Dns, EndpointNode, Healthcheck, Lab, Link, LinkEndpoint, LinkKind,
-    Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, WaitFor,
+    Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel, WaitFor,
 };
 pub use resolve::{Resolved, resolve};
 pub use schema::{Key, Merge, Shape, Type, json_schema, topology_reference};

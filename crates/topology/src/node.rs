@@ -1,20 +1,18 @@
 //! One node: the levels combined, then what its kind brings.
 
-use crate::env::{add_no_proxy, label_variables};
 use crate::expand::unset_hint;
 use crate::inputs::Inputs;
 use crate::lab::{
-    Credentials, Dns, Healthcheck, LinkEndpoint, Mgmt, Node, PullPolicy, StartupConfig,
+    Credentials, Dns, Healthcheck, Mgmt, Node, PullPolicy, StartupConfig,
 };
-use crate::merge::{Levels, env_file, environment, json, target};
-use crate::{magic, ports, render, stages};
-use gotmpl::{Template, Value as Data};
+use crate::merge::{Levels, env_file, environment, json};
+use crate::{magic, ports, stages};
 use netloom_diag::{Diagnostic, Diagnostics, Span};
-use netloom_kinds::{Class, Kind, LinkApply};
+use netloom_kinds::{Kind, LinkApply};
 use netloom_yaml::{Node as Tree, Scalar};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What all nodes of a lab have in common.
@@ -31,6 +29,20 @@ pub struct Common<'a> {
     pub dir_name: &'a str,
     /// Management network.
     pub mgmt: &'a Mgmt,
+}
+
+impl<'a> Common<'a> {
+    /// What templates know of the lab.
+    pub fn place(&self) -> crate::template_data::Place<'a> {
+        crate::template_data::Place {
+            lab: self.lab,
+            prefix: self.prefix,
+            dir: self.dir,
+            topo_dir: self.inputs.dir(),
+            home: &self.inputs.settings.home,
+            mgmt: self.mgmt,
+        }
+    }
 }
 
 /// A node before its kind had a say.
@@ -365,289 +377,6 @@ fn add_labels(node: &mut Node, common: &Common<'_>) {
     node.labels.extend(own.map(|(k, v)| (k.to_string(), v)));
 }
 
-/// Lets the kind have its say: defaults, environment, binds and the rest. `ends` are the node's
-/// endpoints, `no_proxy` the value every node gets.
-pub fn apply_kind(
-    node: &mut Node,
-    common: &Common<'_>,
-    ends: &[&LinkEndpoint],
-    no_proxy: &str,
-    found: &mut Diagnostics,
-) {
-    let kind = node.kind_data.clone();
-    let mut t = Templates { node_span: node.span, kind: &node.kind.clone(), data: None, found };
-    if node.r#type.is_empty() {
-        let value = t.fill(kind.defaults.r#type.as_deref(), || template_data(node, common, ends));
-        node.r#type = value;
-    }
-    node.labels.insert("clab-node-type".into(), node.r#type.clone());
-    t.data = None;
-    let fresh = |node: &Node| template_data(node, common, ends);
-    for (key, value) in &kind.env.default {
-        if !node.env.contains_key(key) {
-            let value = t.fill(Some(value), || fresh(node));
-            if !value.is_empty() {
-                node.env.insert(key.clone(), value);
-            }
-        }
-    }
-    for line in t.fill(kind.env.lines.as_deref(), || fresh(node)).lines() {
-        if let Some((key, value)) = line.trim().split_once('=') {
-            node.env.entry(key.to_string()).or_insert_with(|| value.to_string());
-        }
-    }
-    for (key, value) in &kind.env.forced {
-        let value = t.fill(Some(value), || fresh(node));
-        if !value.is_empty() {
-            node.env.insert(key.clone(), value);
-        }
-    }
-    add_no_proxy(&mut node.env, no_proxy);
-    t.data = None;
-    for (key, value) in &kind.sysctls.default {
-        if !node.sysctls.contains_key(key) {
-            let value = t.fill(Some(value), || fresh(node));
-            if !value.is_empty() {
-                node.sysctls.insert(key.clone(), value);
-            }
-        }
-    }
-    for (key, value) in &kind.sysctls.forced {
-        let value = t.fill(Some(value), || fresh(node));
-        if !value.is_empty() {
-            node.sysctls.insert(key.clone(), value);
-        }
-    }
-    for (key, value) in &kind.tmpfs {
-        node.tmpfs.entry(key.clone()).or_insert_with(|| value.clone());
-    }
-    let mut binds = Vec::new();
-    for bind in &kind.binds {
-        let bind = t.fill(Some(bind), || fresh(node));
-        let theirs = node.binds.iter().any(|b| target(b) == target(&bind));
-        if !bind.is_empty() && !theirs {
-            binds.push(bind);
-        }
-    }
-    if kind.binds_first {
-        node.binds.splice(0..0, binds);
-    } else {
-        node.binds.extend(binds);
-    }
-    for (have, add) in [(&mut node.devices, &kind.devices), (&mut node.cap_add, &kind.cap_add)] {
-        for item in add {
-            if !have.contains(item) {
-                have.push(item.clone());
-            }
-        }
-    }
-    if kind.certificate.issue {
-        let mut map = node.certificate.as_object().cloned().unwrap_or_default();
-        map.insert("issue".into(), true.into());
-        node.certificate = Json::Object(map);
-    }
-    let d = &kind.defaults;
-    let o = &kind.r#override;
-    let keys = [
-        ("image", &d.image, &o.image),
-        ("cmd", &d.cmd, &o.cmd),
-        ("entrypoint", &d.entrypoint, &o.entrypoint),
-        ("user", &d.user, &o.user),
-        ("restart-policy", &d.restart_policy, &o.restart_policy),
-        ("memory", &d.memory, &o.memory),
-        ("shm-size", &d.shm_size, &o.shm_size),
-        ("network-mode", &d.network_mode, &o.network_mode),
-    ];
-    for (key, default, forced) in keys {
-        let value = t.fill(default.as_deref(), || fresh(node));
-        let forced = t.fill(forced.as_deref(), || fresh(node));
-        let slot = match key {
-            "image" => &mut node.image,
-            "cmd" => &mut node.cmd,
-            "entrypoint" => &mut node.entrypoint,
-            "user" => &mut node.user,
-            "restart-policy" => &mut node.restart_policy,
-            "memory" => &mut node.memory,
-            "shm-size" => &mut node.shm_size,
-            _ => &mut node.network_mode,
-        };
-        if !forced.is_empty() {
-            *slot = forced;
-        } else if slot.is_empty() {
-            *slot = value;
-        }
-    }
-    if node.cpu.is_none() {
-        node.cpu = d.cpu;
-    }
-    if let (None, Some(h)) = (&node.healthcheck, &d.healthcheck) {
-        node.healthcheck = Some(Healthcheck {
-            test: h.test.clone(),
-            interval: h.interval,
-            timeout: h.timeout,
-            retries: h.retries,
-            start_period: h.start_period,
-        });
-    }
-    if node.startup_config.is_none() && d.startup_config.is_some() {
-        let text = t.fill(d.startup_config.as_deref(), || fresh(node));
-        node.startup_config = (!text.is_empty()).then(|| StartupConfig::File(PathBuf::from(text)));
-    }
-}
-
-/// Fills templates of kind data; the data are made when the first template needs them.
-struct Templates<'a> {
-    node_span: Option<Span>,
-    kind: &'a str,
-    data: Option<Data>,
-    found: &'a mut Diagnostics,
-}
-
-impl Templates<'_> {
-    fn fill(&mut self, text: Option<&str>, data: impl FnOnce() -> Data) -> String {
-        let Some(text) = text else { return String::new() };
-        if !text.contains("{{") {
-            return text.to_string();
-        }
-        let data = self.data.get_or_insert_with(data);
-        let done = render::functions(Template::new("kind"))
-            .parse(text)
-            .and_then(|t| t.execute_to_string(data));
-        done.unwrap_or_else(|e| {
-            self.found.push(
-                Diagnostic::error(
-                    "kind-template",
-                    format!("a template of kind `{}` cannot be rendered: {e}", self.kind),
-                )
-                .at(self.node_span)
-                .hint(format!("the template is: {text}")),
-            );
-            String::new()
-        })
-    }
-}
-
-/// What templates of kind data may use (`docs/kind-schema.md`).
-fn template_data(node: &Node, common: &Common<'_>, ends: &[&LinkEndpoint]) -> Data {
-    let text = |s: &str| Data::String(s.into());
-    let map = |m: &BTreeMap<String, String>| {
-        Data::Map(Arc::new(m.iter().map(|(k, v)| (Arc::from(k.as_str()), text(v))).collect()))
-    };
-    let path =
-        |p: Option<&Path>| text(&p.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default());
-    let startup = match &node.startup_config {
-        Some(StartupConfig::File(p)) => p.to_string_lossy().into_owned(),
-        Some(StartupConfig::Url(u)) => u.clone(),
-        Some(StartupConfig::Text(_)) => "embedded".into(),
-        None => String::new(),
-    };
-    let interfaces: Vec<Data> = ends
-        .iter()
-        .map(|e| {
-            let alias = e.alias.as_deref().unwrap_or_default();
-            Data::Map(Arc::new(BTreeMap::from([
-                (Arc::from("Name"), text(&e.interface)),
-                (Arc::from("Alias"), text(alias)),
-            ])))
-        })
-        .collect();
-    let mut labels = node.labels.clone();
-    labels.entry("clab-node-type".into()).or_default();
-    let mut env = label_variables(&labels);
-    env.extend(node.env.clone());
-    let type_data = node.kind_data.types.names.get(&node.r#type).cloned().unwrap_or_default();
-    let only = match node.components.as_array().map(Vec::as_slice) {
-        Some([only]) => only.clone(),
-        _ => serde_json::json!({}),
-    };
-    let slot = only["slot"].as_str().filter(|s| !s.is_empty()).unwrap_or("A");
-    let component = component_data(&only);
-    let fields: Vec<(&str, Data)> = vec![
-        ("Node", text(&node.name)),
-        ("LongName", text(&node.long_name)),
-        ("Fqdn", text(&node.fqdn)),
-        ("Lab", text(common.lab)),
-        ("Prefix", text(common.prefix)),
-        ("LabDir", path(Some(common.dir))),
-        ("NodeDir", path(Some(&node.dir))),
-        ("TopoDir", path(Some(common.inputs.dir()))),
-        ("Home", path(Some(&common.inputs.settings.home))),
-        ("Kind", text(&node.kind)),
-        ("Type", text(&node.r#type)),
-        ("TypeData", json_data(&type_data)),
-        ("Index", Data::Int(node.index as i64)),
-        ("Image", text(&node.image)),
-        ("ImageTag", text(image_tag(&node.image))),
-        ("License", path(node.license.as_deref())),
-        ("StartupName", text(startup.rsplit('/').next().unwrap_or_default())),
-        ("StartupPartial", Data::Bool(startup.to_lowercase().contains(".partial"))),
-        ("StartupConfig", text(&startup)),
-        ("Username", text(&node.credentials.username)),
-        ("Password", text(&node.credentials.password)),
-        ("Env", map(&env)),
-        ("Labels", map(&labels)),
-        ("MgmtIPv4Subnet", text(common.mgmt.ipv4_subnet.as_deref().unwrap_or_default())),
-        ("MgmtIPv6Subnet", text(common.mgmt.ipv6_subnet.as_deref().unwrap_or_default())),
-        ("NetworkMode", text(&node.network_mode)),
-        ("Interfaces", Data::List(interfaces.into())),
-        ("Components", component_data(&node.components)),
-        ("Slot", text(slot)),
-        ("Component", component),
-        ("Extras", json_data(&node.extras)),
-        ("Vm", Data::Bool(node.kind_data.class == Class::Vm)),
-    ];
-    Data::Map(Arc::new(fields.into_iter().map(|(k, v)| (Arc::from(k), v)).collect()))
-}
-
-fn image_tag(image: &str) -> &str {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').map_or("", |(_, tag)| tag.split('@').next().unwrap_or(tag))
-}
-
-/// Components with the field names templates use; absent fields are empty.
-fn component_data(json: &Json) -> Data {
-    match json {
-        Json::Array(list) => Data::List(list.iter().map(component_data).collect()),
-        Json::Object(map) => {
-            let names = [
-                ("slot", "Slot"),
-                ("type", "Type"),
-                ("sfm", "SFM"),
-                ("mda", "MDA"),
-                ("xiom", "XIOM"),
-                ("env", "Env"),
-            ];
-            let fields = names.into_iter().map(|(key, name)| {
-                let value = match map.get(key) {
-                    Some(v) if matches!(key, "mda" | "xiom") => component_data(v),
-                    Some(v) => json_data(v),
-                    None if matches!(key, "mda" | "xiom") => Data::List(Vec::new().into()),
-                    None if key == "env" => Data::Map(Default::default()),
-                    None => Data::String("".into()),
-                };
-                (Arc::from(name), value)
-            });
-            Data::Map(Arc::new(fields.collect()))
-        }
-        other => json_data(other),
-    }
-}
-
-fn json_data(json: &Json) -> Data {
-    match json {
-        Json::Null => Data::Nil,
-        Json::Bool(b) => Data::Bool(*b),
-        Json::Number(n) => {
-            n.as_i64().map_or_else(|| Data::Float(n.as_f64().unwrap_or(0.0)), Data::Int)
-        }
-        Json::String(s) => Data::String(s.as_str().into()),
-        Json::Array(list) => Data::List(list.iter().map(json_data).collect()),
-        Json::Object(map) => Data::Map(Arc::new(
-            map.iter().map(|(k, v)| (Arc::from(k.as_str()), json_data(v))).collect(),
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -657,7 +386,5 @@ mod tests {
         assert_eq!(long_name("clab", "l", "n"), "clab-l-n");
         assert_eq!(long_name("", "l", "n"), "n");
         assert_eq!(long_name("__lab-name", "l", "n"), "l-n");
-        assert_eq!(image_tag("localhost:5000/a/b:1.2@sha256:x"), "1.2");
-        assert_eq!(image_tag("localhost:5000/a/b"), "");
-    }
+            }
 }

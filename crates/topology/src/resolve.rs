@@ -7,7 +7,7 @@ use crate::lab::{EndpointNode, Lab, Link, LinkEndpoint, Node};
 use crate::link::{self, NodeFacts};
 use crate::merge::{Level, Levels, json};
 use crate::node::{self, Common, Draft};
-use crate::{env, magic, mgmt, verify};
+use crate::{env, kind, magic, mgmt, verify};
 use netloom_diag::{Diagnostic, Diagnostics, Sources, Span};
 use netloom_kinds::Catalogue;
 use netloom_yaml::{Entry, Node as Tree};
@@ -91,7 +91,7 @@ fn build(
     let no_proxy = env::no_proxy(&mgmt, nodes.iter().map(|n| n.name.as_str()), addresses.flatten());
     for n in &mut nodes {
         let ends = ends.get(n.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        node::apply_kind(n, &common, ends, &no_proxy, found);
+        kind::apply(n, &common, ends, &no_proxy, found);
     }
     drop(ends);
     let certificate_authority = root

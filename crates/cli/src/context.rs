@@ -1,0 +1,149 @@
+//! From flags to an engine, a topology and a lab.
+
+use crate::Global;
+use crate::exit::Invalid;
+use anyhow::{Context, Result};
+use netloom_diag::{Severity, Sources, render};
+use netloom_engine::{Directories, Engine, EngineError, LabRecord};
+use netloom_kinds::Catalogue;
+use netloom_source::{Disk, Request, catalogue, discover, gather};
+use netloom_topology::{Inputs, Lab, Overrides, Resolved, resolve};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The environment, as far as it is text.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+/// The engine of this user.
+pub fn engine() -> Result<Engine> {
+    let root = nix::unistd::Uid::effective().is_root();
+    Ok(Engine {
+        directories: Directories::of(&environment(), root),
+        exe: std::env::current_exe().context("find this program's own file")?,
+        args: Vec::new(),
+    })
+}
+
+/// The user's home.
+pub fn home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(|| "/root".into(), PathBuf::from)
+}
+
+/// What the topology file of the flags resolves to, errors included.
+pub fn resolved(global: &Global, overrides: Overrides) -> Result<Resolved> {
+    let disk = Disk;
+    let inputs = inputs(global, overrides, &disk)?;
+    let kinds = kinds(&inputs)?;
+    Ok(resolve(&inputs, &kinds))
+}
+
+fn inputs<'a>(global: &Global, overrides: Overrides, disk: &'a Disk) -> Result<Inputs<'a>> {
+    let given = global.topo.as_deref();
+    let path = match given.map(|p| p.to_string_lossy().into_owned()).as_deref() {
+        Some("-" | "stdin") => PathBuf::from("-"),
+        _ => discover(given)?,
+    };
+    let overrides = Overrides {
+        name: global.name.clone().or(overrides.name),
+        runtime: global.runtime.clone().or(overrides.runtime),
+        ..overrides
+    };
+    let request = Request { path, vars: global.vars.clone(), overrides, env: environment() };
+    Ok(gather(request, disk)?)
+}
+
+fn kinds(inputs: &Inputs<'_>) -> Result<Catalogue> {
+    let config = std::env::var_os("XDG_CONFIG_HOME")
+        .map_or_else(|| home().join(".config"), PathBuf::from)
+        .join("netloom");
+    Ok(catalogue(Some(&config), Some(inputs.dir()))?)
+}
+
+/// The lab of the flags; its errors end the command, its warnings are shown.
+pub fn lab(global: &Global, overrides: Overrides) -> Result<(Lab, Sources)> {
+    let done = resolved(global, overrides)?;
+    match done.lab {
+        Some(lab) => {
+            show_warnings(&done.sources, &done.found, global);
+            Ok((lab, done.sources))
+        }
+        None => Err(Invalid { sources: done.sources, found: done.found }.into()),
+    }
+}
+
+fn show_warnings(sources: &Sources, found: &netloom_diag::Diagnostics, global: &Global) {
+    if found.iter().any(|d| d.severity == Severity::Warning) {
+        let color = !global.plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
+        eprint!("{}", render(sources, found, color));
+    }
+}
+
+/// The record of the lab meant by the flags: by name, or by the topology file it came from.
+pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
+    if let (Some(name), None) = (&global.name, &global.topo) {
+        let record = LabRecord::load(&engine.directories, name)?;
+        return record.ok_or_else(|| EngineError::NoLab(name.clone()).into());
+    }
+    let path = discover(global.topo.as_deref())?;
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    let all = LabRecord::all(&engine.directories)?;
+    let fits = |r: &&LabRecord| r.topology == path && global.name.as_ref().is_none_or(|n| *n == r.name);
+    match all.iter().find(fits) {
+        Some(record) => Ok(record.clone()),
+        None => Err(EngineError::NoLab(
+            global.name.clone().unwrap_or_else(|| path.display().to_string()),
+        )
+        .into()),
+    }
+}
+
+/// Reads `90s`, `5m`, `2m30s`, `1h`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; write it like 90s, 5m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return if seconds > 0 { Ok(Duration::from_secs(seconds)) } else { Err("must be more than zero".into()) };
+    }
+    let mut total = Duration::ZERO;
+    let mut number = String::new();
+    let mut letters = text.chars().peekable();
+    while let Some(c) = letters.next() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let n: u64 = number.parse().map_err(|_| wrong())?;
+        number.clear();
+        total += match c {
+            'h' => Duration::from_secs(n * 3600),
+            'm' if letters.peek() == Some(&'s') => {
+                letters.next();
+                Duration::from_millis(n)
+            }
+            'm' => Duration::from_secs(n * 60),
+            's' => Duration::from_secs(n),
+            _ => return Err(wrong()),
+        };
+    }
+    if !number.is_empty() {
+        return Err(wrong());
+    }
+    if total.is_zero() { Err("must be more than zero".into()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m30s"), Ok(Duration::from_secs(150)));
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        assert!(duration("0s").is_err());
+        assert!(duration("soon").is_err());
+        assert!(duration("5m3").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! `netloom`: arguments in, rendering out. What a command does is in the engine.
+
+mod context;
+mod exit;
+mod output;
+mod progress;
+mod verb;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// One topology file in, a running network out.
+#[derive(Parser)]
+#[command(name = "netloom", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Topology file, or a folder with one; `-` is standard input.
+    #[arg(short, long, global = true, env = "CLAB_TOPO", value_name = "FILE")]
+    pub topo: Option<PathBuf>,
+    /// File with template variables (repeatable).
+    #[arg(long, global = true, env = "CLAB_VARS", value_name = "FILE")]
+    pub vars: Vec<PathBuf>,
+    /// Name of the lab, instead of the file's.
+    #[arg(long, global = true, env = "CLAB_NAME")]
+    pub name: Option<String>,
+    /// Longest wait for a node others wait for (`90s`, `5m`).
+    #[arg(long, global = true, env = "CLAB_TIMEOUT", default_value = "2m", value_parser = context::duration)]
+    pub timeout: std::time::Duration,
+    /// Runtime of nodes that name none.
+    #[arg(short, long, global = true, env = "CLAB_RUNTIME", value_name = "RUNTIME")]
+    pub runtime: Option<String>,
+    /// Plain lines instead of a progress display, no colours.
+    #[arg(long, global = true)]
+    pub plain: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make a lab, or bring a running one to what its file says now.
+    #[command(visible_alias = "dep", alias = "apply")]
+    Deploy(verb::deploy::Arguments),
+    /// Unmake a lab.
+    #[command(visible_alias = "des")]
+    Destroy(verb::destroy::Arguments),
+    /// Check a topology file and show what it resolves to.
+    #[command(visible_alias = "val")]
+    Validate(verb::validate::Arguments),
+    /// Show what is there.
+    #[command(visible_aliases = ["ins", "i"])]
+    Inspect(verb::inspect::Arguments),
+    /// Run a command in nodes.
+    Exec(verb::exec::Arguments),
+    /// Open a shell in a node.
+    Shell(verb::shell::Arguments),
+    /// Show what a node wrote.
+    Logs(verb::logs::Arguments),
+    /// Start nodes that are stopped.
+    Start(verb::lifecycle::Arguments),
+    /// Stop nodes; their links and addresses stay.
+    Stop(verb::lifecycle::Arguments),
+    /// Stop nodes and start them again.
+    Restart(verb::lifecycle::Arguments),
+    /// Images on this machine.
+    #[command(subcommand)]
+    Image(verb::image::Verb),
+    /// Kinds of nodes.
+    #[command(subcommand)]
+    Kind(verb::kind::Verb),
+    /// What this machine can do, and what to do about the rest.
+    Doctor(verb::doctor::Arguments),
+    /// Print the version.
+    Version(verb::version::Arguments),
+    /// Print a script that completes commands in a shell.
+    Completion(verb::completion::Arguments),
+    #[command(name = "__holder", hide = true)]
+    Holder { directory: PathBuf },
+    #[command(name = "__supervisor", hide = true)]
+    Supervisor { directory: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let global = &cli.global;
+    let done = match cli.verb {
+        Verb::Deploy(a) => verb::deploy::run(global, a),
+        Verb::Destroy(a) => verb::destroy::run(global, a),
+        Verb::Validate(a) => verb::validate::run(global, a),
+        Verb::Inspect(a) => verb::inspect::run(global, a),
+        Verb::Exec(a) => verb::exec::run(global, a),
+        Verb::Shell(a) => verb::shell::run(global, a),
+        Verb::Logs(a) => verb::logs::run(global, a),
+        Verb::Start(a) => verb::lifecycle::start(global, a),
+        Verb::Stop(a) => verb::lifecycle::stop(global, a),
+        Verb::Restart(a) => verb::lifecycle::restart(global, a),
+        Verb::Image(v) => verb::image::run(v),
+        Verb::Kind(v) => verb::kind::run(v),
+        Verb::Doctor(a) => verb::doctor::run(a),
+        Verb::Version(a) => verb::version::run(a),
+        Verb::Completion(a) => verb::completion::run::<Cli>(a),
+        Verb::Holder { directory } => {
+            netloom_runtime_native::holder::main(&directory).map(|()| 0).map_err(Into::into)
+        }
+        Verb::Supervisor { directory } => {
+            netloom_runtime_native::supervisor::main(&directory).map(|()| 0).map_err(Into::into)
+        }
+    };
+    exit::report(done)
+}

@@ -1,0 +1,168 @@
+//! `netloom deploy`.
+
+use crate::exit::Invalid;
+use crate::progress::Progress;
+use crate::{Global, context, output};
+use anyhow::Result;
+use netloom_diag::Diagnostics;
+use netloom_engine::{DeployOptions, EngineError, Event, LabRecord, Reporter};
+use netloom_topology::Overrides;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Flags of `deploy`.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Print what would be done, and do nothing.
+    #[arg(long, env = "CLAB_DEPLOY_DRY_RUN")]
+    dry_run: bool,
+    /// Form of the summary.
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json"], env = "CLAB_DEPLOY_FORMAT")]
+    format: String,
+    /// Unmake a running lab of this name first, its directory too.
+    #[arg(short = 'c', long, env = "CLAB_DEPLOY_RECONFIGURE")]
+    reconfigure: bool,
+    /// Most nodes started at once; 0 chooses.
+    #[arg(long, default_value_t = 0, env = "CLAB_DEPLOY_MAX_WORKERS")]
+    max_workers: usize,
+    /// Only these nodes, and links between them.
+    #[arg(long, value_delimiter = ',', env = "CLAB_DEPLOY_NODE_FILTER")]
+    node_filter: Vec<String>,
+    /// Keep what was made when something fails, to look at it.
+    #[arg(long)]
+    keep_failed: bool,
+    /// Name of the management network.
+    #[arg(long, env = "CLAB_DEPLOY_NETWORK")]
+    network: Option<String>,
+    /// IPv4 subnet of the management network.
+    #[arg(short = '4', long, env = "CLAB_DEPLOY_IPV4_SUBNET")]
+    ipv4_subnet: Option<String>,
+    /// IPv6 subnet of the management network.
+    #[arg(short = '6', long, env = "CLAB_DEPLOY_IPV6_SUBNET")]
+    ipv6_subnet: Option<String>,
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Deploys.
+pub fn run(global: &Global, a: Arguments) -> Result<u8> {
+    let since = Instant::now();
+    let overrides = Overrides {
+        network: a.network,
+        ipv4_subnet: a.ipv4_subnet,
+        ipv6_subnet: a.ipv6_subnet,
+        ..Overrides::default()
+    };
+    let (lab, sources) = context::lab(global, overrides)?;
+    if let Some(unknown) = a.node_filter.iter().find(|n| lab.node(n).is_none()) {
+        return Err(EngineError::NoNode { lab: lab.name, node: unknown.clone() }.into());
+    }
+    if let Some(runtime) = global.runtime.as_deref().filter(|r| *r != "native") {
+        let what = format!("runtime `{runtime}` is not supported yet; this version has `native`");
+        return Err(anyhow::anyhow!(what));
+    }
+    let engine = context::engine()?;
+    let options = DeployOptions {
+        max_workers: a.max_workers,
+        node_filter: a.node_filter,
+        keep_failed: a.keep_failed,
+        reconfigure: a.reconfigure,
+        timeout: global.timeout,
+        home: context::home(),
+        interrupted,
+    };
+    if a.dry_run {
+        let mut found = Diagnostics::default();
+        let planned = engine.plan(&lab, &options, &mut found)?;
+        if found.has_errors() {
+            return Err(Invalid { sources, found }.into());
+        }
+        match a.format.as_str() {
+            "json" => output::json(&planned)?,
+            _ => print!("{}", describe(&planned)),
+        }
+        return Ok(0);
+    }
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // A second one ends the program at once, as it would without this.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, flag())?;
+        signal_hook::flag::register(signal, flag())?;
+    }
+    watch();
+    let progress = Progress::new(global.plain);
+    let done = match engine.deploy(&lab, &options, &progress) {
+        Err(EngineError::Refused(found)) => return Err(Invalid { sources, found }.into()),
+        other => other?,
+    };
+    for warning in &done.warnings {
+        progress.event(Event::Warning(warning.clone()));
+    }
+    let record = LabRecord::load(&engine.directories, &lab.name)?
+        .ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+    let rows = engine.nodes(&record, super::inspect::now())?;
+    match a.format.as_str() {
+        "json" => output::json(&output::node_json(&rows))?,
+        _ => println!("{}", output::node_table(&rows, false)),
+    }
+    let time = since.elapsed().as_secs_f64();
+    match (done.nodes, done.links, done.removed) {
+        (0, 0, 0) => eprintln!("lab {} is as its file says", lab.name),
+        (n, l, _) => eprintln!("lab {}: {n} nodes and {l} links made in {time:.2} s", lab.name),
+    }
+    Ok(0)
+}
+
+fn flag() -> std::sync::Arc<AtomicBool> {
+    static FLAG: std::sync::OnceLock<std::sync::Arc<AtomicBool>> = std::sync::OnceLock::new();
+    FLAG.get_or_init(Default::default).clone()
+}
+
+/// Copies the signal's flag to where the engine asks.
+fn watch() {
+    let flag = flag();
+    std::thread::spawn(move || {
+        while !flag.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        eprintln!("interrupted: undoing what was made; once more ends at once");
+    });
+}
+
+fn describe(planned: &netloom_engine::Planned) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let d = &planned.difference;
+    if d.is_empty() && planned.start.is_empty() {
+        return "nothing to do\n".into();
+    }
+    if let Some(n) = &planned.network {
+        let subnets: Vec<String> = [n.ipv4.map(|x| x.to_string()), n.ipv6.map(|x| x.to_string())]
+            .into_iter()
+            .flatten()
+            .collect();
+        let _ = writeln!(out, "network {} on bridge {}: {}", n.name, n.bridge, subnets.join(", "));
+    }
+    for link in &d.remove_links {
+        let _ = writeln!(out, "- link {link}");
+    }
+    for node in &d.remove_nodes {
+        let _ = writeln!(out, "- node {node}");
+    }
+    for node in &d.make_nodes {
+        let addresses: Vec<String> =
+            node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.to_string()).collect();
+        let _ = writeln!(out, "+ node {} as {} {}", node.name, node.long_name, addresses.join(" "));
+    }
+    for link in &d.make_links {
+        let _ = writeln!(out, "+ link {}", link.id);
+    }
+    for node in &planned.start {
+        let _ = writeln!(out, "> start {node}");
+    }
+    out
+}

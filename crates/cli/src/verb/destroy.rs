@@ -1,0 +1,81 @@
+//! `netloom destroy`.
+
+use crate::progress::Progress;
+use crate::{Global, context};
+use anyhow::{Result, bail};
+use netloom_engine::{DestroyOptions, EngineError, LabRecord};
+use std::io::{IsTerminal, Write};
+
+/// Flags of `destroy`.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Every lab on this machine.
+    #[arg(short, long, env = "CLAB_DESTROY_ALL")]
+    all: bool,
+    /// Remove the lab directory too.
+    #[arg(short = 'c', long, env = "CLAB_DESTROY_CLEANUP")]
+    cleanup: bool,
+    /// Ask the nodes to end before they are killed.
+    #[arg(long, env = "CLAB_DESTROY_GRACEFUL")]
+    graceful: bool,
+    /// Do not ask.
+    #[arg(short, long, env = "CLAB_DESTROY_YES")]
+    yes: bool,
+    /// Keep the management network.
+    #[arg(long, env = "CLAB_DESTROY_KEEP_MGMT_NET")]
+    keep_mgmt_net: bool,
+    /// Most things at once; 0 chooses.
+    #[arg(long, default_value_t = 0, env = "CLAB_DESTROY_MAX_WORKERS")]
+    max_workers: usize,
+}
+
+/// Destroys.
+pub fn run(global: &Global, a: Arguments) -> Result<u8> {
+    let engine = context::engine()?;
+    let options = DestroyOptions {
+        cleanup: a.cleanup,
+        graceful: a.graceful,
+        keep_mgmt_net: a.keep_mgmt_net,
+        max_workers: a.max_workers,
+    };
+    let progress = Progress::new(global.plain);
+    if !a.all {
+        let record = context::record(global, &engine)?;
+        engine.destroy(&record.name, &options, &progress)?;
+        eprintln!("lab {} is gone", record.name);
+        return Ok(0);
+    }
+    if global.name.is_some() {
+        bail!("--all and --name exclude each other");
+    }
+    let mut left = LabRecord::all(&engine.directories)?;
+    if left.is_empty() {
+        eprintln!("there are no labs");
+        return Ok(0);
+    }
+    let names: Vec<&str> = left.iter().map(|r| r.name.as_str()).collect();
+    if !a.yes && !confirmed(&names)? {
+        return Ok(0);
+    }
+    // Those that live in others' namespaces first.
+    while !left.is_empty() {
+        let free = left.iter().position(|r| !left.iter().any(|o| o.uses.contains(&r.name)));
+        let record = left.remove(free.unwrap_or(0));
+        match engine.destroy(&record.name, &options, &progress) {
+            Ok(()) | Err(EngineError::NoLab(_)) => eprintln!("lab {} is gone", record.name),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(0)
+}
+
+fn confirmed(names: &[&str]) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("destroying every lab ({}) needs --yes when nobody can be asked", names.join(", "));
+    }
+    eprint!("destroy {}? [y/N] ", names.join(", "));
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

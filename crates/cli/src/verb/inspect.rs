@@ -1,0 +1,91 @@
+//! `netloom inspect`.
+
+use crate::{Global, context, output};
+use anyhow::Result;
+use netloom_engine::{Engine, EngineError, LabRecord};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Flags of `inspect`.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Every lab on this machine.
+    #[arg(short, long, env = "CLAB_INSPECT_ALL")]
+    all: bool,
+    /// Form of the output.
+    #[arg(short, long, default_value = "table", value_parser = ["table", "json", "csv"], env = "CLAB_INSPECT_FORMAT")]
+    format: String,
+    /// More columns.
+    #[arg(short, long, env = "CLAB_INSPECT_WIDE")]
+    wide: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Interfaces of nodes.
+    #[command(visible_aliases = ["int", "intf"])]
+    Interfaces {
+        /// Only this node.
+        #[arg(short, long)]
+        node: Option<String>,
+        /// Form of the output.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        format: String,
+    },
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Inspects.
+pub fn run(global: &Global, a: Arguments) -> Result<u8> {
+    let engine = context::engine()?;
+    if let Some(What::Interfaces { node, format }) = a.what {
+        let record = context::record(global, &engine)?;
+        return interfaces(&engine, &record, node, &format);
+    }
+    let records = match a.all {
+        true => LabRecord::all(&engine.directories)?,
+        false => match context::record(global, &engine) {
+            Ok(record) => vec![record],
+            Err(e) if matches!(e.downcast_ref(), Some(EngineError::NoLab(_))) && a.format != "table" => {
+                Vec::new()
+            }
+            Err(e) => return Err(e),
+        },
+    };
+    let mut rows = Vec::new();
+    for record in &records {
+        rows.extend(engine.nodes(record, now())?);
+    }
+    match a.format.as_str() {
+        "json" => output::json(&output::node_json(&rows))?,
+        "csv" => println!("{}", output::node_csv(&rows)),
+        _ if rows.is_empty() => eprintln!("no nodes found"),
+        _ => println!("{}", output::node_table(&rows, a.all || a.wide)),
+    }
+    Ok(0)
+}
+
+fn interfaces(engine: &Engine, record: &LabRecord, node: Option<String>, format: &str) -> Result<u8> {
+    let mut nodes = Vec::new();
+    match node {
+        Some(node) => {
+            let name = engine.container(record, &node)?;
+            nodes.push((name, engine.interfaces(record, &node)?));
+        }
+        None => {
+            for (name, r) in &record.nodes {
+                nodes.push((r.long_name.clone(), engine.interfaces(record, name)?));
+            }
+        }
+    }
+    match format {
+        "json" => output::json(&output::interface_json(&nodes))?,
+        _ => println!("{}", output::interface_table(&nodes)),
+    }
+    Ok(0)
+}

@@ -1,0 +1,15 @@
+//! One file per command.
+
+pub mod completion;
+pub mod deploy;
+pub mod destroy;
+pub mod doctor;
+pub mod exec;
+pub mod image;
+pub mod inspect;
+pub mod kind;
+pub mod lifecycle;
+pub mod logs;
+pub mod shell;
+pub mod validate;
+pub mod version;

@@ -1,0 +1,26 @@
+//! `netloom version`.
+
+use anyhow::Result;
+use serde_json::json;
+
+/// Flags of `version`.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Only the number.
+    #[arg(short, long)]
+    short: bool,
+    /// As JSON.
+    #[arg(short, long)]
+    json: bool,
+}
+
+/// Prints the version.
+pub fn run(a: Arguments) -> Result<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    match (a.json, a.short) {
+        (true, _) => crate::output::json(&json!({"version": version, "repository": env!("CARGO_PKG_REPOSITORY")}))?,
+        (_, true) => println!("{version}"),
+        _ => println!("netloom {version}"),
+    }
+    Ok(0)
+}

@@ -1,0 +1,126 @@
+//! What can go wrong, with the exit code each means.
+
+use netloom_diag::Diagnostics;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A command that could not be carried out.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The lab cannot be made as it is; nothing was made.
+    #[error("the lab cannot be deployed as it is")]
+    Refused(Diagnostics),
+    /// No lab of that name.
+    #[error("there is no lab `{0}` here")]
+    NoLab(String),
+    /// No such node.
+    #[error("lab `{lab}` has no node `{node}`")]
+    NoNode {
+        /// The lab.
+        lab: String,
+        /// The node.
+        node: String,
+    },
+    /// The name belongs to another lab.
+    #[error("a lab named `{name}` is deployed already, from {topology}; destroy it first, or give this one another name with --name")]
+    NameTaken {
+        /// The lab.
+        name: String,
+        /// Its topology file.
+        topology: PathBuf,
+    },
+    /// Another lab lives in this one's namespaces.
+    #[error("lab `{lab}` is in use: nodes of {users} live in its namespaces; destroy them first")]
+    InUse {
+        /// The lab.
+        lab: String,
+        /// The labs that use it.
+        users: String,
+    },
+    /// Another command works on the lab.
+    #[error("another command is working on lab `{0}`; wait for it to end")]
+    Busy(String),
+    /// The user may not.
+    #[error("{what} needs root: {why}")]
+    Permission {
+        /// What.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// Some nodes or links could not be made.
+    #[error("{}", failures(.0))]
+    Failed(Vec<Failure>),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A file.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A record that cannot be read.
+    #[error("{path}: {why}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A link or namespace.
+    #[error(transparent)]
+    Datapath(#[from] netloom_datapath::Error),
+    /// A container.
+    #[error(transparent)]
+    Runtime(#[from] netloom_runtime::RuntimeError),
+    /// An image.
+    #[error(transparent)]
+    Image(#[from] netloom_image::Error),
+    /// The management network.
+    #[error(transparent)]
+    Network(#[from] netloom_plan::NetworkError),
+    /// Anything a node did not do in time.
+    #[error("waited {seconds} s for {what}; last seen: {seen}")]
+    Timeout {
+        /// What was awaited.
+        what: String,
+        /// For how long.
+        seconds: u64,
+        /// What was last seen.
+        seen: String,
+    },
+}
+
+/// One thing that could not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `node a`, `link a:eth1 b:eth1`.
+    pub what: String,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+fn failures(list: &[Failure]) -> String {
+    let shown: Vec<String> =
+        list.iter().take(10).map(|f| format!("{}: {}", f.what, f.why)).collect();
+    let more = list.len().saturating_sub(10);
+    let tail = if more > 0 { format!("\n  ... and {more} more") } else { String::new() };
+    format!("{} could not be made:\n  {}{tail}", count(list.len()), shown.join("\n  "))
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "one thing".into() } else { format!("{n} things") }
+}
+
+impl EngineError {
+    /// The exit code (`docs/cli.md`).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EngineError::Refused(_) => 3,
+            EngineError::NoLab(_) | EngineError::NoNode { .. } => 4,
+            EngineError::NameTaken { .. } | EngineError::InUse { .. } | EngineError::Busy(_) => 5,
+            EngineError::Permission { .. } => 6,
+            EngineError::Timeout { .. } => 7,
+            EngineError::Interrupted => 130,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Commands in nodes, and on the host on a node's behalf.
+
+use crate::report::{Event, Reporter};
+use crate::{Engine, EngineError, LabRecord};
+use netloom_runtime::{ExecOutput, ExecSpec, Runtime, RuntimeError};
+use netloom_topology::Node;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Which nodes of a lab.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// By short or container name; empty for all.
+    pub nodes: Vec<String>,
+    /// By label, `k=v` or `k`.
+    pub labels: Vec<String>,
+}
+
+impl Selection {
+    /// Whether a node is meant.
+    pub fn includes(&self, name: &str, node: &crate::NodeRecord) -> bool {
+        let named = self.nodes.is_empty()
+            || self.nodes.iter().any(|n| n == name || *n == node.long_name);
+        named
+            && self.labels.iter().all(|l| match l.split_once('=') {
+                Some((k, v)) => node.labels.get(k).is_some_and(|have| have == v),
+                None => node.labels.contains_key(l),
+            })
+    }
+}
+
+/// What a command left in one node.
+#[derive(Debug, Clone)]
+pub struct ExecResult {
+    /// Container name.
+    pub container: String,
+    /// Short name.
+    pub node: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// What it left; an error when it could not be run.
+    pub output: Result<ExecOutput, String>,
+}
+
+impl Engine {
+    /// Runs a command in the selected nodes of a lab, in parallel.
+    pub fn exec(
+        &self,
+        lab: &LabRecord,
+        selection: &Selection,
+        argv: &[String],
+    ) -> Result<Vec<ExecResult>, EngineError> {
+        let runtime = self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+        let chosen: Vec<_> = lab
+            .nodes
+            .iter()
+            .filter(|(name, node)| selection.includes(name, node))
+            .filter(|(name, _)| lab.objects.nodes.iter().any(|o| o.name == **name && o.container))
+            .collect();
+        if let Some(missing) =
+            selection.nodes.iter().find(|n| !lab.nodes.iter().any(|(s, r)| *s == **n || r.long_name == **n))
+        {
+            return Err(EngineError::NoNode { lab: lab.name.clone(), node: missing.clone() });
+        }
+        let spec = ExecSpec { argv: argv.to_vec(), ..ExecSpec::default() };
+        let results = std::thread::scope(|scope| {
+            let jobs: Vec<_> = chosen
+                .iter()
+                .map(|(name, node)| {
+                    let (runtime, spec) = (&runtime, &spec);
+                    scope.spawn(move || ExecResult {
+                        container: node.long_name.clone(),
+                        node: (*name).clone(),
+                        argv: spec.argv.clone(),
+                        output: runtime.exec(&node.long_name, spec).map_err(|e| e.to_string()),
+                    })
+                })
+                .collect();
+            jobs.into_iter().filter_map(|j| j.join().ok()).collect()
+        });
+        Ok(results)
+    }
+
+    /// Runs a command in a node on the caller's terminal; returns its exit code.
+    pub fn attach(&self, lab: &LabRecord, node: &str, spec: &ExecSpec) -> Result<i32, EngineError> {
+        let runtime = self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+        Ok(runtime.exec_attached(&self.container(lab, node)?, spec)?)
+    }
+
+    /// Container name of a node given by short or container name.
+    pub fn container(&self, lab: &LabRecord, node: &str) -> Result<String, EngineError> {
+        lab.nodes
+            .iter()
+            .find(|(name, r)| *name == node || r.long_name == node)
+            .map(|(_, r)| r.long_name.clone())
+            .ok_or_else(|| EngineError::NoNode { lab: lab.name.clone(), node: node.into() })
+    }
+}
+
+/// Runs one of the file's commands in a node and reports what came of it.
+pub fn run_command(runtime: &dyn Runtime, report: &dyn Reporter, node: &Node, command: &str) {
+    let argv = shlex::split(command).unwrap_or_default();
+    let spec = ExecSpec { argv, ..ExecSpec::default() };
+    let (code, stdout, stderr) = match runtime.exec(&node.long_name, &spec) {
+        Ok(out) => (out.code, lossy(&out.stdout), lossy(&out.stderr)),
+        Err(RuntimeError::NotRunning(_)) => (-1, String::new(), "the node is not running".into()),
+        Err(e) => (-1, String::new(), e.to_string()),
+    };
+    report.event(Event::Executed {
+        node: node.name.clone(),
+        command: command.into(),
+        code,
+        stdout,
+        stderr,
+    });
+}
+
+/// Runs one of the file's commands on the host and reports what came of it.
+pub fn run_on_host(report: &dyn Reporter, node: &Node, command: &str, folder: &Path) {
+    let argv = shlex::split(command).unwrap_or_default();
+    let Some((program, arguments)) = argv.split_first() else { return };
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output();
+    let (code, stdout, stderr) = match output {
+        Ok(out) => (out.status.code().unwrap_or(-1), lossy(&out.stdout), lossy(&out.stderr)),
+        Err(e) => (-1, String::new(), e.to_string()),
+    };
+    report.event(Event::Executed {
+        node: format!("{} (host)", node.name),
+        command: command.into(),
+        code,
+        stdout,
+        stderr,
+    });
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

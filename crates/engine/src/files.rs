@@ -1,0 +1,114 @@
+//! Files of a node on disk: what its kind generates, hosts and resolver.
+
+use crate::{Directories, EngineError, hosts};
+use fs_err as fs;
+use netloom_plan::NodeObject;
+use netloom_topology::{
+    FileContext, GeneratedFile, Lab, LinkEndpoint, Node, NodeFiles, StartupConfig, node_files,
+};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What the kind of a node adds, with everything known now.
+pub fn render(lab: &Lab, node: &Node, object: &NodeObject, home: &Path) -> Result<NodeFiles, String> {
+    let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
+    let startup_text = match &node.startup_config {
+        Some(StartupConfig::File(p)) => read(p)?,
+        Some(StartupConfig::Text(t)) => t.clone(),
+        _ => String::new(),
+    };
+    let license_text = match &node.license {
+        Some(p) => std::fs::read_to_string(p).unwrap_or_default(),
+        None => String::new(),
+    };
+    let mac = object.mgmt.as_ref().map(|m| {
+        let mut mac = m.mac;
+        mac[5] = mac[5].wrapping_add(1);
+        netloom_datapath::link::mac_text(&mac)
+    });
+    let context = FileContext {
+        startup_text: if node.suppress_startup_config { String::new() } else { startup_text },
+        license_text,
+        fresh: !node.dir.exists(),
+        mgmt: object.mgmt.as_ref().map(|m| m.addresses.clone()).unwrap_or_default(),
+        gateways: object.mgmt.as_ref().map(|m| m.gateways.clone()).unwrap_or_default(),
+        system_mac: mac.unwrap_or_default(),
+        ssh_keys: Vec::new(),
+        dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
+        home: home.to_path_buf(),
+        macs: Default::default(),
+    };
+    node_files(lab, node, &context)
+}
+
+/// Writes what the kind generates.
+pub fn write(files: &NodeFiles) -> Result<(), EngineError> {
+    for directory in &files.directories {
+        fs::create_dir_all(directory)?;
+    }
+    for file in &files.files {
+        write_one(file)?;
+    }
+    Ok(())
+}
+
+fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
+    if file.keep && file.path.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = file.path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let text = match &file.content {
+        Ok(text) => text.clone().into_bytes(),
+        Err(from) => fs::read(from)?,
+    };
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(file.mode);
+    let mut out = options.open(&file.path).map_err(|e| {
+        std::io::Error::new(e.kind(), format!("write {}: {e}", file.path.display()))
+    })?;
+    out.write_all(&text)?;
+    Ok(())
+}
+
+/// Writes hosts, resolver and host name files of a node and returns their paths.
+pub fn write_names(
+    directories: &Directories,
+    lab: &Lab,
+    node: &Node,
+    managed: bool,
+    lines: &str,
+    host_resolv: &str,
+) -> Result<[(PathBuf, &'static str); 3], EngineError> {
+    let folder = directories.node(&lab.name, &node.name);
+    fs::create_dir_all(&folder)?;
+    let hostname = hostname(node);
+    let texts = [
+        ("hosts", "/etc/hosts", hosts::hosts(node, hostname, lines, managed)),
+        ("resolv.conf", "/etc/resolv.conf", hosts::resolv(node, host_resolv)),
+        ("hostname", "/etc/hostname", format!("{hostname}\n")),
+    ];
+    let mut out = Vec::new();
+    for (name, target, text) in texts {
+        let path = folder.join(name);
+        // In place, so that a running node sees it too.
+        fs::write(&path, text)?;
+        out.push((path, target));
+    }
+    out.try_into().map_err(|_| EngineError::Io(std::io::Error::other("three files were written")))
+}
+
+/// Host name of a node.
+pub fn hostname(node: &Node) -> &str {
+    if node.hostname.is_empty() { &node.name } else { &node.hostname }
+}
+
+/// Interfaces of links in a node.
+pub fn interfaces<'a>(lab: &'a Lab, node: &str) -> impl Iterator<Item = &'a LinkEndpoint> {
+    lab.links
+        .iter()
+        .flat_map(|l| &l.endpoints)
+        .filter(move |e| matches!(&e.node, netloom_topology::EndpointNode::Node(n) if n == node))
+}

@@ -1,0 +1,41 @@
+//! The image of a node: in our store, or the host itself.
+
+use crate::EngineError;
+use netloom_image::{Image, Reference, Store};
+use std::collections::HashMap;
+
+/// Images looked up once each.
+pub struct Images {
+    store: Store,
+    known: HashMap<String, Result<Option<Image>, String>>,
+}
+
+impl Images {
+    /// Opens the store.
+    pub fn open(store: Store) -> Self {
+        Images { store, known: HashMap::new() }
+    }
+
+    /// The image of a name as written: `None` when it is not here, an error when the name cannot
+    /// be one.
+    pub fn find(&mut self, name: &str) -> Result<Result<Option<Image>, String>, EngineError> {
+        if let Some(known) = self.known.get(name) {
+            return Ok(known.clone());
+        }
+        let found = match name {
+            "host" => Ok(Some(Image::host())),
+            _ => match Reference::parse(name) {
+                Ok(reference) => Ok(self.store.resolve(&reference)?),
+                Err(e) => Err(format!("{e}; {}", e.hint())),
+            },
+        };
+        self.known.insert(name.to_string(), found.clone());
+        Ok(found)
+    }
+
+    /// Names of all images here.
+    pub fn names(&self) -> Vec<String> {
+        let list = self.store.list().unwrap_or_default();
+        list.iter().filter_map(|i| i.reference.as_ref().map(Reference::short)).collect()
+    }
+}

@@ -1,0 +1,161 @@
+//! What is there: nodes and interfaces of labs.
+
+use crate::record::LabRecord;
+use crate::{Engine, EngineError};
+use netloom_datapath::{Netns, link, observe};
+use netloom_plan::NamespaceOf;
+use netloom_runtime::{ContainerState, Runtime, Status};
+use std::collections::HashMap;
+
+/// A node as users see it.
+#[derive(Debug, Clone)]
+pub struct NodeRow {
+    /// Lab.
+    pub lab: String,
+    /// Topology file.
+    pub topology: String,
+    /// Container name.
+    pub name: String,
+    /// Short name.
+    pub node: String,
+    /// Identifier of the container, empty without one.
+    pub id: String,
+    /// Image as written.
+    pub image: String,
+    /// Kind as written.
+    pub kind: String,
+    /// Group.
+    pub group: String,
+    /// `running`, `exited`, ...
+    pub state: String,
+    /// `Up 3 minutes`, `healthy`, `Exited (1)`.
+    pub status: String,
+    /// Management address with prefix length.
+    pub ipv4: Option<String>,
+    /// Management address with prefix length.
+    pub ipv6: Option<String>,
+    /// Owner of the lab.
+    pub owner: String,
+    /// First process.
+    pub pid: Option<u32>,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
+
+/// An interface as users see it.
+#[derive(Debug, Clone)]
+pub struct InterfaceRow {
+    /// Name.
+    pub name: String,
+    /// Alias.
+    pub alias: String,
+    /// MAC address.
+    pub mac: String,
+    /// Index.
+    pub index: u32,
+    /// MTU.
+    pub mtu: u32,
+    /// Kind of device.
+    pub kind: String,
+    /// `up` or `down`.
+    pub state: &'static str,
+    /// Addresses with prefix length.
+    pub addresses: Vec<String>,
+}
+
+impl Engine {
+    /// The nodes of a lab.
+    pub fn nodes(&self, record: &LabRecord, now: u64) -> Result<Vec<NodeRow>, EngineError> {
+        let states: HashMap<String, ContainerState> = match self.runtime(&record.name)? {
+            Some(runtime) => runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            None => HashMap::new(),
+        };
+        let mut rows = Vec::new();
+        for (name, node) in &record.nodes {
+            let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else { continue };
+            if !object.container {
+                continue;
+            }
+            let state = states.get(&node.long_name);
+            let address = |v4: bool| {
+                let mgmt = object.mgmt.as_ref()?;
+                mgmt.addresses.iter().find(|a| a.addr().is_ipv4() == v4).map(|a| a.to_string())
+            };
+            rows.push(NodeRow {
+                lab: record.name.clone(),
+                topology: record.topology.display().to_string(),
+                name: node.long_name.clone(),
+                node: name.clone(),
+                id: state.map(|s| s.id.clone()).unwrap_or_default(),
+                image: node.image.clone(),
+                kind: node.kind.clone(),
+                group: node.group.clone(),
+                state: state.map_or("gone", |s| s.status.word()).to_string(),
+                status: status(state, now),
+                ipv4: address(true),
+                ipv6: address(false),
+                owner: record.owner.clone(),
+                pid: state.and_then(|s| s.pid),
+                restarts: state.map_or(0, |s| s.restarts),
+            });
+        }
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(rows)
+    }
+
+    /// The interfaces of a node.
+    pub fn interfaces(&self, record: &LabRecord, node: &str) -> Result<Vec<InterfaceRow>, EngineError> {
+        let missing = || EngineError::NoNode { lab: record.name.clone(), node: node.into() };
+        let (name, _) = record
+            .nodes
+            .iter()
+            .find(|(n, r)| *n == node || r.long_name == node)
+            .ok_or_else(missing)?;
+        let object = record.objects.nodes.iter().find(|o| o.name == *name).ok_or_else(missing)?;
+        let netns = match &object.namespace {
+            NamespaceOf::Host => Netns::current()?,
+            NamespaceOf::Node(owner) => self.namespace_of(&record.name, owner)?.ok_or_else(missing)?,
+            NamespaceOf::Other { lab, node } => self.namespace_of(lab, node)?.ok_or_else(missing)?,
+        };
+        let mut rows: Vec<InterfaceRow> = observe::links_in(&netns)?
+            .into_iter()
+            .map(|l| InterfaceRow {
+                mac: l.mac.as_ref().map(link::mac_text).unwrap_or_default(),
+                alias: l.alias.unwrap_or_default(),
+                index: l.index,
+                mtu: l.mtu,
+                kind: if l.kind.is_empty() { "device".into() } else { l.kind },
+                state: if l.up { "up" } else { "down" },
+                addresses: l.addresses.iter().map(|a| a.cidr.to_string()).collect(),
+                name: l.name,
+            })
+            .collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(rows)
+    }
+}
+
+fn status(state: Option<&ContainerState>, now: u64) -> String {
+    let Some(state) = state else { return "the lab's processes are gone".into() };
+    match (state.status, state.health) {
+        (Status::Running, Some(health)) => health.word().to_string(),
+        (Status::Running, None) => {
+            let seconds = now.saturating_sub(state.started_at.unwrap_or(now));
+            format!("Up {}", age(seconds))
+        }
+        (Status::Exited, _) => {
+            let code = state.exit_code.map_or_else(|| "?".into(), |c| c.to_string());
+            format!("Exited ({code})")
+        }
+        (other, _) => other.word().to_string(),
+    }
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} seconds"),
+        60..3600 => format!("{} minutes", seconds / 60),
+        3600..86_400 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,54 @@
+//! What labs share: management networks, and settings of the host that were changed for them.
+
+use crate::record::{Lock, lock_file, read_json, write_json};
+use crate::{Directories, EngineError};
+use netloom_plan::Network;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The host ledger.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Networks by name.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Network>,
+    /// Settings of the host before the first change, by key.
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// Interfaces in the host's namespace, and the lab each belongs to.
+    #[serde(default)]
+    pub interfaces: BTreeMap<String, String>,
+}
+
+/// The ledger while nobody else may touch it.
+pub struct Locked {
+    /// The ledger.
+    pub ledger: Ledger,
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Ledger {
+    /// Reads the ledger without locking it, to look at.
+    pub fn read(directories: &Directories) -> Result<Ledger, EngineError> {
+        Ok(read_json(&path(directories))?.unwrap_or_default())
+    }
+
+    /// Locks and reads the ledger; hold it only shortly.
+    pub fn lock(directories: &Directories) -> Result<Locked, EngineError> {
+        let lock = lock_file(&directories.state.join("locks").join("ledger"))?;
+        Ok(Locked { ledger: Ledger::read(directories)?, path: path(directories), _lock: lock })
+    }
+}
+
+impl Locked {
+    /// Writes the ledger.
+    pub fn save(&self) -> Result<(), EngineError> {
+        write_json(&self.path, &self.ledger)
+    }
+}
+
+fn path(directories: &Directories) -> PathBuf {
+    directories.state.join("ledger.json")
+}

@@ -1,0 +1,54 @@
+//! The lab as a whole: observe, plan, apply, record; stages, destroy, start and stop, inspect.
+//!
+//! ```text
+//! deploy, destroy, start, stop  ─►  lock ─► observe ─► plan ─► record ─► apply ─► record
+//! ```
+//!
+//! Knows: what belongs to a lab and in which order it is made. Must never know: how a link or a
+//! container is made, nor how anything is shown.
+
+mod deploy;
+mod destroy;
+mod directories;
+mod error;
+mod exec;
+mod files;
+mod healthy;
+mod hosts;
+mod image;
+mod inspect;
+mod ledger;
+mod lifecycle;
+mod machine;
+mod netns_link;
+mod preflight;
+mod record;
+mod report;
+mod schedule;
+mod spec;
+mod stages;
+mod wire;
+
+pub use deploy::{DeployOptions, Deployed, Planned};
+pub use destroy::DestroyOptions;
+pub use directories::Directories;
+pub use error::EngineError;
+pub use exec::{ExecResult, Selection};
+pub use inspect::{InterfaceRow, NodeRow};
+pub use ledger::Ledger;
+pub use record::{LabRecord, NodeRecord};
+pub use report::{Event, Reporter, Silent};
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Everything a command needs to work on labs.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// Where state is kept.
+    pub directories: Directories,
+    /// The program that is started as holder and supervisor of a lab.
+    pub exe: PathBuf,
+    /// Its arguments before `__holder`.
+    pub args: Vec<OsString>,
+}

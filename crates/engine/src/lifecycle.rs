@@ -1,0 +1,119 @@
+//! Start, stop and restart of nodes; their namespaces, links and addresses stay.
+
+use crate::error::Failure;
+use crate::exec::Selection;
+use crate::record::{LabRecord, lock_lab};
+use crate::report::{Event, Reporter};
+use crate::{Engine, EngineError};
+use netloom_runtime::{ExecSpec, Runtime, RuntimeError};
+use netloom_runtime_native::NativeRuntime;
+
+/// What is done to nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Start,
+    Stop,
+    Restart,
+}
+
+impl Engine {
+    /// Starts nodes and runs their commands again.
+    pub fn start(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+        self.change(lab, nodes, Change::Start, report)
+    }
+
+    /// Stops nodes.
+    pub fn stop(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+        self.change(lab, nodes, Change::Stop, report)
+    }
+
+    /// Stops nodes and starts them again.
+    pub fn restart(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+        self.change(lab, nodes, Change::Restart, report)
+    }
+
+    fn change(
+        &self,
+        lab: &str,
+        nodes: &[String],
+        change: Change,
+        report: &dyn Reporter,
+    ) -> Result<(), EngineError> {
+        let _lock = lock_lab(&self.directories, lab)?;
+        let no_lab = || EngineError::NoLab(lab.into());
+        let record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
+        let runtime = self.runtime(lab)?.ok_or_else(no_lab)?;
+        for node in nodes {
+            self.container(&record, node)?;
+        }
+        let selection = Selection { nodes: nodes.to_vec(), labels: Vec::new() };
+        let chosen: Vec<_> = record
+            .nodes
+            .iter()
+            .filter(|(n, r)| selection.includes(n, r))
+            .filter(|(n, _)| record.objects.nodes.iter().any(|o| o.name == **n && o.container))
+            .collect();
+        let word = match change {
+            Change::Start => "starting nodes",
+            Change::Stop => "stopping nodes",
+            Change::Restart => "restarting nodes",
+        };
+        report.event(Event::Phase(word, chosen.len()));
+        let failures: Vec<Failure> = std::thread::scope(|scope| {
+            let jobs: Vec<_> = chosen
+                .iter()
+                .map(|(name, node)| {
+                    let runtime = &runtime;
+                    scope.spawn(move || {
+                        let done = one(runtime, report, name, node, change);
+                        report.event(Event::Step);
+                        done.err().map(|e| Failure {
+                            what: format!("node {name}"),
+                            why: e.to_string(),
+                        })
+                    })
+                })
+                .collect();
+            jobs.into_iter().filter_map(|j| j.join().ok().flatten()).collect()
+        });
+        report.event(Event::Done);
+        if failures.is_empty() { Ok(()) } else { Err(EngineError::Failed(failures)) }
+    }
+}
+
+fn one(
+    runtime: &NativeRuntime,
+    report: &dyn Reporter,
+    name: &str,
+    node: &crate::NodeRecord,
+    change: Change,
+) -> Result<(), RuntimeError> {
+    let running = runtime.inspect(&node.long_name)?.is_some_and(|s| s.pid.is_some());
+    if change != Change::Start {
+        runtime.stop(&node.long_name, None)?;
+    }
+    if change == Change::Stop || (change == Change::Start && running) {
+        return Ok(());
+    }
+    runtime.start(&node.long_name)?;
+    for command in &node.exec {
+        let argv = shlex::split(command).unwrap_or_default();
+        let out = runtime.exec(&node.long_name, &ExecSpec { argv, ..ExecSpec::default() });
+        let (code, stdout, stderr) = match out {
+            Ok(out) => (
+                out.code,
+                String::from_utf8_lossy(&out.stdout).into_owned(),
+                String::from_utf8_lossy(&out.stderr).into_owned(),
+            ),
+            Err(e) => (-1, String::new(), e.to_string()),
+        };
+        report.event(Event::Executed {
+            node: name.to_string(),
+            command: command.clone(),
+            code,
+            stdout,
+            stderr,
+        });
+    }
+    Ok(())
+}

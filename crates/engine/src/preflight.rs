@@ -1,0 +1,243 @@
+//! What can be known to go wrong before anything is made.
+
+use crate::image::Images;
+use crate::machine::Machine;
+use crate::record::LabRecord;
+use crate::spec::{Paths, bind};
+use crate::{EngineError, Ledger};
+use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
+use netloom_image::Image;
+use netloom_kinds::{Class, Role};
+use netloom_topology::{EndpointNode, Lab, LinkKind, Node, PullPolicy, StartupConfig};
+use std::collections::{BTreeMap, HashMap};
+
+/// What preflight needs to see.
+pub struct Situation<'a> {
+    /// The host.
+    pub machine: &'a Machine,
+    /// What labs share.
+    pub ledger: &'a Ledger,
+    /// This lab as it is deployed, if it is.
+    pub record: Option<&'a LabRecord>,
+    /// Containers of other labs: lab and node by container name.
+    pub others: &'a BTreeMap<String, (String, String)>,
+    /// Paths.
+    pub paths: &'a Paths<'a>,
+}
+
+/// Checks everything; returns the image of each node that runs.
+pub fn check(
+    lab: &Lab,
+    situation: &Situation<'_>,
+    images: &mut Images,
+    found: &mut Diagnostics,
+) -> Result<HashMap<String, Image>, EngineError> {
+    let mut out = HashMap::new();
+    for node in &lab.nodes {
+        if node.kind_data.class != Class::Pseudo {
+            if let Some(image) = image(node, images, found)? {
+                out.insert(node.name.clone(), image);
+            }
+            files(lab, node, situation.paths, found);
+        }
+        role(node, situation, found);
+        network_mode(lab, node, situation, found);
+        names(node, situation, found);
+    }
+    links(lab, situation, found);
+    Ok(out)
+}
+
+fn image(node: &Node, images: &mut Images, found: &mut Diagnostics) -> Result<Option<Image>, EngineError> {
+    if node.kind_data.class == Class::Vm && node.image != "host" {
+        found.push(
+            Diagnostic::error("needs-vm-launcher", format!("kind `{}` needs the VM launcher, which is not there yet", node.kind))
+                .at(node.span),
+        );
+        return Ok(None);
+    }
+    if node.image.is_empty() {
+        found.push(
+            Diagnostic::error("missing-image", format!("node `{}` has no image", node.name))
+                .at(node.span)
+                .hint("write `image: NAME`; `image: host` is this machine's own root file system"),
+        );
+        return Ok(None);
+    }
+    match images.find(&node.image)? {
+        Ok(Some(image)) => return Ok(Some(image)),
+        Ok(None) => {
+            let names = images.names();
+            let near = did_you_mean(&node.image, names.iter().map(String::as_str));
+            let fetch = match node.image_pull_policy {
+                PullPolicy::Never => "`image-pull-policy: Never` forbids to fetch it".to_string(),
+                _ => "images are not fetched from registries yet".to_string(),
+            };
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`? {fetch}"),
+                None => format!("{fetch}: bring it in with `netloom image import FILE --ref {}`", node.image),
+            };
+            found.push(
+                Diagnostic::error("missing-image", format!("there is no image `{}` here", node.image))
+                    .at(node.span_of("image"))
+                    .hint(hint),
+            );
+        }
+        Err(why) => found.push(
+            Diagnostic::error("bad-image", why).at(node.span_of("image")),
+        ),
+    }
+    Ok(None)
+}
+
+fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
+    for text in &node.binds {
+        let Some(bind) = bind(lab, node, text, paths) else { continue };
+        // What stands in the lab directory may be made by the deploy itself.
+        if !bind.source.exists() && !bind.source.starts_with(&lab.dir) {
+            found.push(
+                Diagnostic::error("missing-bind", format!("there is no `{}` to bind into node `{}`", bind.source.display(), node.name))
+                    .at(node.span_of("binds"))
+                    .hint(format!("the bind is `{text}`; relative paths start at the topology file")),
+            );
+        }
+        if !bind.target.is_absolute() {
+            found.push(
+                Diagnostic::error("bad-bind", format!("the target of `{text}` is not an absolute path"))
+                    .at(node.span_of("binds")),
+            );
+        }
+    }
+    if let Some(StartupConfig::File(path)) = &node.startup_config
+        && !path.is_file()
+    {
+        found.push(
+            Diagnostic::error("missing-startup-config", format!("there is no start-up configuration `{}`", path.display()))
+                .at(node.span_of("startup-config")),
+        );
+    }
+    if let Some(path) = node.license.as_ref().filter(|p| !p.is_file()) {
+        found.push(
+            Diagnostic::error("missing-license", format!("there is no licence file `{}`", path.display()))
+                .at(node.span_of("license")),
+        );
+    }
+    for device in &node.devices {
+        let source = device.split(':').next().unwrap_or_default();
+        if !std::path::Path::new(source).exists() {
+            found.push(
+                Diagnostic::error("missing-device", format!("there is no device `{source}` on this machine"))
+                    .at(node.span_of("devices")),
+            );
+        }
+    }
+}
+
+fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
+    match node.kind_data.role {
+        Role::Bridge if node.shares_namespace_of().is_none() => {
+            let link = situation.machine.link(&node.name);
+            if link.is_none_or(|l| l.kind != "bridge") {
+                let what = match link {
+                    None => format!("there is no bridge `{}` on this machine", node.name),
+                    Some(l) => format!("`{}` is not a bridge but a {}", node.name, l.kind),
+                };
+                found.push(
+                    Diagnostic::error("missing-bridge", what)
+                        .at(node.span)
+                        .hint(format!("make it first: ip link add {} type bridge", node.name)),
+                );
+            }
+        }
+        Role::OvsBridge => found.push(
+            Diagnostic::error("unsupported", "Open vSwitch bridges are not supported yet")
+                .at(node.span)
+                .hint("use `kind: bridge`"),
+        ),
+        Role::K8sCluster => found.push(
+            Diagnostic::error("unsupported", "Kubernetes clusters are not made by the native runtime yet").at(node.span),
+        ),
+        Role::ExtContainer if !situation.others.contains_key(&node.name) => found.push(
+            Diagnostic::error("missing-container", format!("there is no container `{}`", node.name))
+                .at(node.span)
+                .hint("it must be running before this lab is deployed"),
+        ),
+        _ => {}
+    }
+}
+
+fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
+    let Some(other) = node.shares_namespace_of() else { return };
+    let inside = lab.nodes.iter().any(|n| n.name == other || n.long_name == other);
+    if inside || situation.others.contains_key(other) {
+        return;
+    }
+    let names = lab.nodes.iter().map(|n| n.name.as_str());
+    let near = did_you_mean(other, names.chain(situation.others.keys().map(String::as_str)));
+    found.push(
+        Diagnostic::error("missing-container", format!("there is no container `{other}` whose network node `{}` could share", node.name))
+            .at(node.span_of("network-mode"))
+            .hint(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "name a node of this file, or a container that runs already".into(),
+            }),
+    );
+}
+
+fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
+    if node.kind_data.role == Role::ExtContainer {
+        return;
+    }
+    if let Some((lab, other)) = situation.others.get(&node.long_name) {
+        found.push(
+            Diagnostic::error("name-taken", format!("`{}` is the name of node `{other}` of lab `{lab}` already", node.long_name))
+                .at(node.span)
+                .hint("give one of them another name or prefix"),
+        );
+    }
+}
+
+fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
+    let mine = |name: &str| {
+        situation.ledger.interfaces.get(name) == Some(&lab.name)
+            || situation.record.is_some_and(|r| {
+                r.objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(|e| {
+                    e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name
+                })
+            })
+    };
+    for link in &lab.links {
+        for end in &link.endpoints {
+            let on_host = match &end.node {
+                EndpointNode::Host | EndpointNode::MgmtNet => true,
+                EndpointNode::Node(n) => lab.node(n).is_some_and(|n| {
+                    n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_none()
+                }),
+                EndpointNode::Macvlan => {
+                    if situation.machine.link(&end.interface).is_none() {
+                        found.push(
+                            Diagnostic::error("missing-interface", format!("there is no interface `{}` on this machine", end.interface))
+                                .at(end.span),
+                        );
+                    }
+                    false
+                }
+            };
+            if on_host && situation.machine.link(&end.interface).is_some() && !mine(&end.interface) {
+                found.push(
+                    Diagnostic::error("name-taken", format!("interface `{}` exists on this machine already", end.interface))
+                        .at(end.span)
+                        .hint("choose another name, or remove it first"),
+                );
+            }
+        }
+        if let LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel } = &link.kind
+            && tunnel.remote.parse::<std::net::IpAddr>().is_err()
+        {
+            found.push(
+                Diagnostic::error("bad-address", format!("`{}` is not an address; names are not looked up yet", tunnel.remote))
+                    .at(link.span),
+            );
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A node of the topology as a container: every key honoured, or named in a warning.
+
+use crate::{Directories, files};
+use netloom_image::Image;
+use netloom_plan::{NamespaceOf, NodeObject};
+use netloom_runtime::{
+    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, NetworkNs, PidNs, Resources, RestartPolicy,
+    Rootfs, Stdio, Tmpfs, Ulimit,
+};
+use netloom_topology::{Lab, Node, NodeFiles, bytes};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where relative paths of a node's keys start.
+pub struct Paths<'a> {
+    /// Folder of the topology file.
+    pub topology: &'a Path,
+    /// The user's home.
+    pub home: &'a Path,
+    /// State.
+    pub directories: &'a Directories,
+}
+
+impl Paths<'_> {
+    /// A path of the topology file made absolute.
+    pub fn absolute(&self, text: &str) -> PathBuf {
+        match text.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                self.home.join(rest.trim_start_matches('/'))
+            }
+            _ => self.topology.join(text),
+        }
+    }
+}
+
+/// A bind of the topology file in its parts.
+pub fn bind(lab: &Lab, node: &Node, text: &str, paths: &Paths<'_>) -> Option<Bind> {
+    let text = lab.magic(node, text);
+    let mut parts = text.split(':');
+    let (source, target) = (parts.next()?, parts.next()?);
+    let options = parts.next().unwrap_or_default();
+    Some(Bind {
+        source: paths.absolute(source),
+        target: PathBuf::from(target),
+        read_only: options.split(',').any(|o| o == "ro"),
+        recursive: true,
+    })
+}
+
+/// Everything a container is made from.
+pub struct Parts<'a> {
+    /// The lab.
+    pub lab: &'a Lab,
+    /// The node.
+    pub node: &'a Node,
+    /// Its place in the network.
+    pub object: &'a NodeObject,
+    /// Its image.
+    pub image: &'a Image,
+    /// What its kind adds.
+    pub files: &'a NodeFiles,
+    /// Paths.
+    pub paths: &'a Paths<'a>,
+    /// Path of a namespace that is not ours.
+    pub netns: Option<PathBuf>,
+}
+
+/// The container of a node. Keys that the native runtime cannot honour are added to `warnings`.
+pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec {
+    let Parts { lab, node, image, paths, .. } = parts;
+    let mut binds: Vec<Bind> =
+        node.binds.iter().chain(&parts.files.binds).filter_map(|b| bind(lab, node, b, paths)).collect();
+    for volume in &node.volumes {
+        let mut split = volume.split(':');
+        if let (Some(name), Some(target)) = (split.next(), split.next()) {
+            let read_only = split.next() == Some("ro");
+            let source = paths.directories.volume(name);
+            binds.push(Bind { source, target: target.into(), read_only, recursive: true });
+        }
+    }
+    let folder = paths.directories.node(&lab.name, &node.name);
+    for (name, target) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")] {
+        if !binds.iter().any(|b| b.target == Path::new(target)) {
+            binds.push(Bind {
+                source: folder.join(name),
+                target: target.into(),
+                read_only: false,
+                recursive: false,
+            });
+        }
+    }
+    warn(node, warnings);
+    ContainerSpec {
+        name: node.long_name.clone(),
+        rootfs: Rootfs { layers: image.layers.clone(), private: folder.join("root") },
+        network: network(parts),
+        pid: match node.pid_mode.as_str() {
+            "host" => PidNs::Host,
+            mode => match mode.strip_prefix("container:") {
+                Some(n) => {
+                    let other = lab.node(n).map_or(n, |o| o.long_name.as_str());
+                    PidNs::Container(other.to_string())
+                }
+                None => PidNs::Private,
+            },
+        },
+        cgroupns: if node.cgroupns_mode == "host" { CgroupNs::Host } else { CgroupNs::Private },
+        cgroup_parent: (!node.cgroup_parent.is_empty()).then(|| node.cgroup_parent.clone()),
+        hostname: files::hostname(node).to_string(),
+        argv: argv(node, image),
+        env: environment(parts),
+        cwd: match image.config.working_dir.as_str() {
+            "" => "/".into(),
+            dir => dir.into(),
+        },
+        user: if node.user.is_empty() { image.config.user.clone() } else { node.user.clone() },
+        stdio: Stdio::Tty,
+        binds,
+        tmpfs: node
+            .tmpfs
+            .iter()
+            .map(|(t, o)| Tmpfs { target: t.into(), options: o.clone() })
+            .collect(),
+        devices: node.devices.iter().map(|d| device(d)).collect(),
+        shm_size: bytes(&node.shm_size).unwrap_or(64 << 20),
+        sysctls: match node.network_mode.as_str() {
+            "host" => {
+                node.sysctls.iter().filter(|(k, _)| !k.starts_with("net.")).map(owned).collect()
+            }
+            _ => node.sysctls.clone(),
+        },
+        ulimits: vec![Ulimit { name: "nofile".into(), soft: 1_048_576, hard: 1_048_576 }],
+        privileged: node.privileged,
+        cap_add: node.cap_add.clone(),
+        cap_drop: Vec::new(),
+        security_opts: node.security_opts.clone(),
+        resources: Resources {
+            cpus: node.cpu,
+            cpuset: (!node.cpu_set.is_empty()).then(|| node.cpu_set.clone()),
+            memory: bytes(&node.memory),
+            pids: None,
+        },
+        stop_signal: stop_signal(node, image),
+        stop_grace: Duration::from_secs(10),
+        restart: restart(&node.restart_policy),
+        healthcheck: healthcheck(node, image),
+        labels: node.labels.clone(),
+        auto_remove: node.auto_remove,
+    }
+}
+
+fn owned((k, v): (&String, &String)) -> (String, String) {
+    (k.clone(), v.clone())
+}
+
+fn warn(node: &Node, warnings: &mut Vec<String>) {
+    let mut say = |key: &str, what: &str| {
+        warnings.push(format!("node `{}`: `{key}` is not honoured by the native runtime yet: {what}", node.name));
+    };
+    if !node.ports.is_empty() {
+        say("ports", "reach the node by its management address");
+    }
+    if matches!(node.runtime.as_str(), "docker" | "podman") {
+        say("runtime", "the node runs natively");
+    }
+    if node.certificate["issue"] == true {
+        say("certificate", "no certificate is issued");
+    }
+    if matches!(node.startup_config, Some(netloom_topology::StartupConfig::Url(_))) {
+        say("startup-config", "configurations are not fetched from the network");
+    }
+}
+
+fn network(parts: &Parts<'_>) -> NetworkNs {
+    match (&parts.object.namespace, &parts.netns) {
+        (NamespaceOf::Host, _) => NetworkNs::Host,
+        (NamespaceOf::Node(owner), _) => NetworkNs::Kept(format!("netns:{owner}")),
+        (NamespaceOf::Other { .. }, Some(path)) => NetworkNs::Path(path.clone()),
+        (NamespaceOf::Other { lab, node }, None) => NetworkNs::Kept(format!("{lab}:{node}")),
+    }
+}
+
+/// Entry point and command: the node's entry point drops the image's command too, as with Docker.
+fn argv(node: &Node, image: &Image) -> Vec<String> {
+    let split = |t: &str| shlex::split(t).unwrap_or_default();
+    let entry = match node.entrypoint.as_str() {
+        "" => image.config.entrypoint.clone(),
+        text => split(text),
+    };
+    let cmd = match (node.cmd.as_str(), node.entrypoint.as_str()) {
+        ("", "") => image.config.cmd.clone(),
+        ("", _) => Vec::new(),
+        (text, _) => split(text),
+    };
+    let argv: Vec<String> = entry.into_iter().chain(cmd).collect();
+    if argv.is_empty() { vec!["/bin/sh".into()] } else { argv }
+}
+
+fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
+    let Parts { lab, node, image, .. } = parts;
+    let mut env: BTreeMap<String, String> = BTreeMap::from([
+        ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+        ("TERM".into(), "xterm".into()),
+        ("HOSTNAME".into(), files::hostname(node).to_string()),
+    ]);
+    for line in &image.config.env {
+        if let Some((k, v)) = line.split_once('=') {
+            env.insert(k.into(), v.into());
+        }
+    }
+    env.extend(parts.files.env.clone());
+    env.extend(node.environment(files::interfaces(lab, &node.name).count()));
+    env.into_iter().collect()
+}
+
+fn device(text: &str) -> Device {
+    let mut parts = text.split(':');
+    let source = parts.next().unwrap_or_default();
+    let target = parts.next().unwrap_or(source);
+    Device {
+        source: source.into(),
+        target: target.into(),
+        permissions: parts.next().unwrap_or("rwm").into(),
+    }
+}
+
+fn stop_signal(node: &Node, image: &Image) -> i32 {
+    let name = node.kind_data.stop_signal.as_deref().or(image.config.stop_signal.as_deref());
+    name.and_then(signal).unwrap_or(15)
+}
+
+/// A signal by name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number.
+pub fn signal(name: &str) -> Option<i32> {
+    if let Ok(n) = name.parse::<i32>() {
+        return (1..=64).contains(&n).then_some(n);
+    }
+    let name = name.to_ascii_uppercase();
+    let bare = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(plus) = bare.strip_prefix("RTMIN") {
+        let n: i32 = plus.trim_start_matches('+').parse().unwrap_or(0);
+        return Some(34 + n);
+    }
+    format!("SIG{bare}").parse::<nix::sys::signal::Signal>().ok().map(|s| s as i32)
+}
+
+fn restart(text: &str) -> RestartPolicy {
+    let (word, count) = text.split_once(':').unwrap_or((text, ""));
+    match word {
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => RestartPolicy::OnFailure(count.parse().ok()),
+        _ => RestartPolicy::No,
+    }
+}
+
+fn healthcheck(node: &Node, image: &Image) -> Option<Healthcheck> {
+    let seconds = |n: u64, default: u64| Duration::from_secs(if n == 0 { default } else { n });
+    if let Some(h) = &node.healthcheck {
+        return test(&h.test).map(|argv| Healthcheck {
+            argv,
+            interval: seconds(h.interval, 30),
+            timeout: seconds(h.timeout, 30),
+            retries: if h.retries == 0 { 3 } else { h.retries },
+            start_period: seconds(h.start_period, 0),
+        });
+    }
+    let h = image.config.healthcheck.as_ref()?;
+    test(&h.test).map(|argv| Healthcheck {
+        argv,
+        interval: h.interval.unwrap_or(Duration::from_secs(30)),
+        timeout: h.timeout.unwrap_or(Duration::from_secs(30)),
+        retries: h.retries.unwrap_or(3),
+        start_period: h.start_period.unwrap_or_default(),
+    })
+}
+
+fn test(list: &[String]) -> Option<Vec<String>> {
+    match list.split_first() {
+        Some((word, rest)) if word == "CMD" => Some(rest.to_vec()),
+        Some((word, [line, ..])) if word == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".into(), "-c".into(), line.clone()])
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals() {
+        assert_eq!(signal("SIGTERM"), Some(15));
+        assert_eq!(signal("kill"), Some(9));
+        assert_eq!(signal("SIGRTMIN+3"), Some(37));
+        assert_eq!(signal("9"), Some(9));
+        assert_eq!(signal("SIGNONE"), None);
+    }
+
+    #[test]
+    fn restart_policies() {
+        assert_eq!(restart("on-failure:3"), RestartPolicy::OnFailure(Some(3)));
+        assert_eq!(restart(""), RestartPolicy::No);
+    }
+}

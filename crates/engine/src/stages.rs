@@ -1,0 +1,158 @@
+//! One stage of one node: start, commands, waiting.
+
+use crate::exec::{run_command, run_on_host};
+use crate::healthy::{Verdict, ended, healthy};
+use crate::report::{Event, Reporter};
+use crate::schedule::Outcome;
+use netloom_plan::StageTask;
+use netloom_runtime::{ContainerSpec, Runtime};
+use netloom_topology::{Node, Stage};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How often a stage that depends on a node's own doing is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A node being brought up.
+pub struct Starting<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its container, unless it has none.
+    pub spec: Option<ContainerSpec>,
+    /// When its first task began, and when a delayed start may go.
+    pub begun: Mutex<Option<Instant>>,
+    /// Whether the container is there and running already.
+    pub running: bool,
+}
+
+/// What stages need.
+pub struct Stages<'a> {
+    /// The runtime.
+    pub runtime: &'a dyn Runtime,
+    /// Who is told.
+    pub report: &'a dyn Reporter,
+    /// Longest time for a stage others wait for.
+    pub timeout: Duration,
+    /// Folder commands on the host run in.
+    pub folder: &'a Path,
+}
+
+impl Stages<'_> {
+    /// Does a stage, or says that it is not time yet.
+    pub fn run(&self, at: &Starting<'_>, task: StageTask) -> Outcome<String> {
+        let (name, stage) = at.node.stages.named()[task.stage];
+        let result = match task.stage {
+            0 => return self.create(at, stage),
+            1 => Ok(()),
+            2 => self.configure(at),
+            3 if task.awaited => return self.wait(at, name, stage, healthy),
+            4 if task.awaited => return self.wait(at, name, stage, ended),
+            _ => return Outcome::Done,
+        };
+        if let Err(e) = self.commands(at, stage, "on-enter") {
+            return Outcome::Failed(e);
+        }
+        match result.and_then(|()| self.commands(at, stage, "on-exit")) {
+            Ok(()) => Outcome::Done,
+            Err(e) => Outcome::Failed(e),
+        }
+    }
+
+    fn create(&self, at: &Starting<'_>, stage: &Stage) -> Outcome<String> {
+        let delay = Duration::from_secs(at.node.startup_delay);
+        {
+            let mut begun = at.begun.lock().unwrap_or_else(|e| e.into_inner());
+            let since = *begun.get_or_insert_with(Instant::now);
+            if !at.running && since.elapsed() < delay {
+                return Outcome::Later(delay - since.elapsed());
+            }
+        }
+        let start = || -> Result<(), String> {
+            let host = Stage {
+                wait_for: Vec::new(),
+                exec: stage.exec.iter().filter(|e| e.target == "host").cloned().collect(),
+            };
+            self.commands(at, &host, "on-enter")?;
+            if let Some(spec) = at.spec.as_ref().filter(|_| !at.running) {
+                self.runtime.create(spec).map_err(|e| e.to_string())?;
+                self.runtime.start(&spec.name).map_err(|e| e.to_string())?;
+            }
+            let inside = Stage {
+                wait_for: Vec::new(),
+                exec: stage.exec.iter().filter(|e| e.target != "host").cloned().collect(),
+            };
+            self.commands(at, &inside, "on-enter")?;
+            self.commands(at, stage, "on-exit")
+        };
+        match start() {
+            Ok(()) => {
+                self.report.event(Event::Step);
+                Outcome::Done
+            }
+            Err(e) => Outcome::Failed(e),
+        }
+    }
+
+    /// The node's own commands. Their failure is shown, and does not end the deploy: files in use
+    /// rely on it.
+    fn configure(&self, at: &Starting<'_>) -> Result<(), String> {
+        if at.running || at.spec.is_none() {
+            return Ok(());
+        }
+        for command in &at.node.exec {
+            run_command(self.runtime, self.report, at.node, command);
+        }
+        Ok(())
+    }
+
+    fn commands(&self, at: &Starting<'_>, stage: &Stage, phase: &str) -> Result<(), String> {
+        if at.running {
+            return Ok(());
+        }
+        for exec in stage.exec.iter().filter(|e| e.phase == phase) {
+            if exec.target == "host" {
+                run_on_host(self.report, at.node, &exec.command, self.folder);
+            } else if at.spec.is_some() {
+                run_command(self.runtime, self.report, at.node, &exec.command);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &self,
+        at: &Starting<'_>,
+        name: &str,
+        stage: &Stage,
+        look: fn(Option<&netloom_runtime::ContainerState>) -> Verdict,
+    ) -> Outcome<String> {
+        let state = match self.runtime.inspect(&at.node.long_name) {
+            Ok(state) => state,
+            Err(e) => return Outcome::Failed(e.to_string()),
+        };
+        let mut begun = at.begun.lock().unwrap_or_else(|e| e.into_inner());
+        let since = *begun.get_or_insert_with(Instant::now);
+        match look(state.as_ref()) {
+            Verdict::Yes => {
+                drop(begun);
+                let run = self
+                    .commands(at, stage, "on-enter")
+                    .and_then(|()| self.commands(at, stage, "on-exit"));
+                match run {
+                    Ok(()) => Outcome::Done,
+                    Err(e) => Outcome::Failed(e),
+                }
+            }
+            Verdict::Never(why) => {
+                Outcome::Failed(format!("others wait for its stage `{name}`, but {why}"))
+            }
+            Verdict::NotYet(seen) if since.elapsed() > self.timeout => Outcome::Failed(format!(
+                "waited {} s for its stage `{name}`; last seen: {seen}; look at `netloom logs {}`, or allow more time with --timeout",
+                self.timeout.as_secs(),
+                at.node.name,
+            )),
+            Verdict::NotYet(_) => Outcome::Later(LOOK),
+        }
+    }
+}

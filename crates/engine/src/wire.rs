@@ -1,0 +1,315 @@
+//! Links of a plan, made and unmade through the datapath.
+
+use crate::error::Failure;
+use crate::machine::Machine;
+use crate::EngineError;
+use ipnet::IpNet;
+use netloom_datapath::addr::{self, AddrSpec};
+use netloom_datapath::link::bridge::{self, BridgeSpec};
+use netloom_datapath::link::dummy::{self, DummySpec, Parking};
+use netloom_datapath::link::macvlan::{self, MacvlanSpec, Mode};
+use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
+use netloom_datapath::link::vxlan::{self, VxlanSpec};
+use netloom_datapath::link::{self as links};
+use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec};
+use netloom_datapath::{Cidr, Netns, Socket, stitch};
+use netloom_plan::{Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Namespaces of a lab, opened.
+pub struct Wires<'a> {
+    /// The host.
+    pub machine: &'a Machine,
+    /// By whose they are.
+    pub namespaces: &'a HashMap<NamespaceOf, Netns>,
+    /// Where the other ends of stand-ins for dummy interfaces are parked.
+    pub parking: &'a Netns,
+    /// Group of the lab's interfaces on the host.
+    pub group: u32,
+}
+
+fn cidr(net: &IpNet) -> Result<Cidr, netloom_datapath::Error> {
+    Cidr::new(net.addr(), net.prefix_len())
+}
+
+impl Wires<'_> {
+    fn netns(&self, of: &NamespaceOf) -> Result<&Netns, EngineError> {
+        match of {
+            NamespaceOf::Host => Ok(&self.machine.netns),
+            other => self.namespaces.get(other).ok_or_else(|| {
+                let what = format!("the namespace of {other:?} is not there");
+                EngineError::Io(std::io::Error::other(what))
+            }),
+        }
+    }
+
+    /// Makes links; what failed is in the answer.
+    pub fn make(&self, list: &[&LinkObject]) -> Result<Vec<Failure>, EngineError> {
+        let mut failures = Vec::new();
+        let (pairs, others): (Vec<&LinkObject>, Vec<&LinkObject>) =
+            list.iter().partition(|l| l.how == Impl::Veth);
+        self.make_pairs(&pairs, &mut failures)?;
+        for link in others {
+            if let Err(e) = self.make_other(link) {
+                failures.push(failure(link, &e));
+            }
+        }
+        let failed: Vec<&str> = failures.iter().map(|f| f.what.as_str()).collect();
+        let good: Vec<&LinkObject> = list
+            .iter()
+            .filter(|l| !failed.contains(&format!("link {}", l.id).as_str()))
+            .copied()
+            .collect();
+        self.address(&good, &mut failures)?;
+        Ok(failures)
+    }
+
+    fn make_pairs(&self, list: &[&LinkObject], failures: &mut Vec<Failure>) -> Result<(), EngineError> {
+        let mut specs = Vec::with_capacity(list.len());
+        let mut made = Vec::with_capacity(list.len());
+        for link in list {
+            match self.pair(link) {
+                Ok(spec) => {
+                    specs.push(spec);
+                    made.push(*link);
+                }
+                Err(e) => failures.push(failure(link, &e)),
+            }
+        }
+        let results = veth::create_many(&specs)?;
+        for ((link, spec), result) in made.iter().zip(&specs).zip(results) {
+            // It may stand there from a deploy that was ended half-way.
+            if let Err(first) = result
+                && veth::ensure(spec).is_err()
+            {
+                failures.push(failure(link, &EngineError::Datapath(first)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A pair with the end on the host first: only that one takes a bridge and a group at birth.
+    fn pair<'s>(&'s self, link: &LinkObject) -> Result<VethSpec<'s>, EngineError> {
+        let Some(b) = &link.b else {
+            let what = "a pair needs two ends".to_string();
+            return Err(EngineError::Io(std::io::Error::other(what)));
+        };
+        let (a, b) = match b.namespace {
+            NamespaceOf::Host => (b, &link.a),
+            _ => (&link.a, b),
+        };
+        Ok(VethSpec { a: self.end(a)?, b: self.end(b)?, mtu: link.mtu })
+    }
+
+    fn end<'s>(&'s self, end: &LinkEnd) -> Result<VethEnd<'s>, EngineError> {
+        let netns = self.netns(&end.namespace)?;
+        let mut out = VethEnd::new(netns, end.interface.clone()).mac(end.mac);
+        out.alias = end.alias.clone();
+        out.altnames = end.altnames.clone();
+        if end.namespace == NamespaceOf::Host {
+            out.group = self.group;
+        }
+        if let Some(name) = &end.master {
+            let mut socket = Socket::open_in(netns)?;
+            out.master = Some(links::index(&mut socket, name)?);
+            out.link_local = false;
+        }
+        Ok(out)
+    }
+
+    fn make_other(&self, link: &LinkObject) -> Result<(), EngineError> {
+        let netns = self.netns(&link.a.namespace)?;
+        let mut host = Socket::open_in(&self.machine.netns)?;
+        let mtu = (link.mtu > 0).then_some(link.mtu);
+        match &link.how {
+            Impl::Veth => return Ok(()),
+            Impl::Macvlan { parent, mode } => {
+                let spec = MacvlanSpec {
+                    netns,
+                    name: link.a.interface.clone(),
+                    parent: parent.clone(),
+                    mode: macvlan_mode(mode),
+                    mac: Some(link.a.mac),
+                    mtu,
+                };
+                macvlan::ensure(&mut host, &spec)?;
+            }
+            Impl::Vxlan(t) => {
+                let mut spec = tunnel(netns, &link.a.interface, t)?;
+                spec.mac = Some(link.a.mac);
+                spec.mtu = mtu;
+                vxlan::ensure(&mut host, &spec)?;
+            }
+            Impl::VxlanStitch { tunnel: t, device, port } => {
+                let mut spec = tunnel(&self.machine.netns, device, t)?;
+                spec.group = self.group;
+                vxlan::ensure(&mut host, &spec)?;
+                let mut a = VethEnd::new(&self.machine.netns, port.clone());
+                a.group = self.group;
+                a.link_local = false;
+                let b = self.end(&link.a)?;
+                veth::ensure(&VethSpec { a, b, mtu: link.mtu })?;
+                stitch::ensure(&mut host, device, port)?;
+                return Ok(());
+            }
+            Impl::Dummy => {
+                let name = port_name("nld", &[&link.id]);
+                let spec =
+                    DummySpec { netns, name: link.a.interface.clone(), mtu, mac: Some(link.a.mac) };
+                dummy::ensure(&spec, Parking { netns: self.parking, name: &name })?;
+            }
+        }
+        let mut socket = Socket::open_in(netns)?;
+        links::add_altnames(&mut socket, &link.a.interface, &link.a.altnames)?;
+        links::set_up(&mut socket, &link.a.interface)?;
+        Ok(())
+    }
+
+    /// Addresses of all ends.
+    fn address(&self, list: &[&LinkObject], failures: &mut Vec<Failure>) -> Result<(), EngineError> {
+        let mut specs = Vec::new();
+        let mut of = Vec::new();
+        for link in list {
+            for end in std::iter::once(&link.a).chain(&link.b) {
+                for net in &end.addresses {
+                    let netns = self.netns(&end.namespace)?;
+                    let interface = end.interface.clone();
+                    specs.push(AddrSpec { netns, interface, cidr: cidr(net)?, nodad: true });
+                    of.push(*link);
+                }
+            }
+        }
+        if specs.is_empty() {
+            return Ok(());
+        }
+        for ((link, spec), result) in of.iter().zip(&specs).zip(addr::add_many(&specs)?) {
+            if result.is_err() {
+                let mut socket = Socket::open_in(spec.netns)?;
+                if let Err(e) = addr::ensure(&mut socket, &spec.interface, spec.cidr, true) {
+                    failures.push(failure(link, &EngineError::Datapath(e)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes links whose namespaces stay; those in namespaces that go away go with them.
+    pub fn remove(&self, list: &[&LinkObject]) -> Result<Vec<Failure>, EngineError> {
+        let mut failures = Vec::new();
+        for link in list {
+            if let Err(e) = self.remove_one(link) {
+                failures.push(failure(link, &e));
+            }
+        }
+        Ok(failures)
+    }
+
+    fn remove_one(&self, link: &LinkObject) -> Result<(), EngineError> {
+        if let Impl::VxlanStitch { device, port, .. } = &link.how {
+            let mut host = Socket::open_in(&self.machine.netns)?;
+            links::ensure_absent(&mut host, device)?;
+            links::ensure_absent(&mut host, port)?;
+            return Ok(());
+        }
+        for end in std::iter::once(&link.a).chain(&link.b) {
+            // A namespace that is gone took its end along, and with it the other one.
+            if let Ok(netns) = self.netns(&end.namespace) {
+                let mut socket = Socket::open_in(netns)?;
+                links::ensure_absent(&mut socket, &end.interface)?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Bridges that live inside nodes.
+    pub fn make_bridges(&self, nodes: &[&NodeObject]) -> Result<(), EngineError> {
+        for node in nodes {
+            if let Some(name) = &node.bridge {
+                let mut socket = Socket::open_in(self.netns(&node.namespace)?)?;
+                bridge::ensure(&mut socket, &BridgeSpec::new(name.clone()))?;
+                links::set_up(&mut socket, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Legs in the management network.
+    pub fn attach(&self, network: &Network, nodes: &[&NodeObject]) -> Result<Vec<Failure>, EngineError> {
+        let mut list = Vec::new();
+        let mut of = Vec::new();
+        for node in nodes {
+            let Some(at) = &node.mgmt else { continue };
+            list.push(MgmtNode {
+                netns: self.netns(&node.namespace)?,
+                host_interface: at.port.clone(),
+                host_group: self.group,
+                interface: at.interface.clone(),
+                mac: at.mac,
+                addresses: at.addresses.iter().map(cidr).collect::<Result<_, _>>()?,
+                gateways: at.gateways.clone(),
+            });
+            of.push(*node);
+        }
+        let results = mgmt::attach_many(&self.machine.netns, &mgmt_spec(network)?, &list)?;
+        Ok(of
+            .iter()
+            .zip(results)
+            .filter_map(|(node, r)| {
+                r.err().map(|e| Failure {
+                    what: format!("management interface of node {}", node.name),
+                    why: e.to_string(),
+                })
+            })
+            .collect())
+    }
+}
+
+/// A management network for the datapath.
+pub fn mgmt_spec(network: &Network) -> Result<MgmtSpec, EngineError> {
+    let mut gateways = Vec::new();
+    let families: [(Option<IpAddr>, Option<u8>); 2] = [
+        (network.ipv4_gw, network.ipv4.map(|n| n.prefix_len())),
+        (network.ipv6_gw, network.ipv6.map(|n| n.prefix_len())),
+    ];
+    for (gateway, prefix) in families {
+        if let (Some(g), Some(p)) = (gateway, prefix) {
+            gateways.push(Cidr::new(g, p)?);
+        }
+    }
+    Ok(MgmtSpec {
+        name: network.name.clone(),
+        bridge: network.bridge.clone(),
+        mtu: network.mtu,
+        gateways,
+        external_access: network.external_access,
+        group: 0,
+    })
+}
+
+fn failure(link: &LinkObject, e: &EngineError) -> Failure {
+    Failure { what: format!("link {}", link.id), why: e.to_string() }
+}
+
+fn macvlan_mode(mode: &str) -> Mode {
+    match mode {
+        "vepa" => Mode::Vepa,
+        "passthru" => Mode::Passthru,
+        "private" => Mode::Private,
+        "source" => Mode::Source,
+        _ => Mode::Bridge,
+    }
+}
+
+fn tunnel<'a>(netns: &'a Netns, name: &str, t: &VxlanParameters) -> Result<VxlanSpec<'a>, EngineError> {
+    let remote: IpAddr = t.remote.parse().map_err(|_| {
+        let what = format!("`{}` is not an address; names are not looked up yet", t.remote);
+        EngineError::Io(std::io::Error::other(what))
+    })?;
+    let mut spec = VxlanSpec::new(netns, name, t.vni, remote);
+    spec.port = t.dst_port;
+    spec.source_ports = (t.src_port > 0).then_some((t.src_port, t.src_port));
+    spec.device = (!t.parent.is_empty()).then(|| t.parent.clone());
+    Ok(spec)
+}

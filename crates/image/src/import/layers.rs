@@ -1,0 +1,162 @@
+//! Unpacking the layers of an image, each one once.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::{Found, FoundLayer, Import, Parts};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::store::{Layer, Place};
+use crate::unpack::{Tally, Unpacked, adopt_attributes, unpack_layer};
+use crate::xattr;
+
+/// Layers of this import so far.
+#[derive(Default)]
+pub(super) struct Layers {
+    /// By name.
+    staged: HashMap<String, Layer>,
+    pub tally: Tally,
+}
+
+impl Import<'_> {
+    /// Unpacks what the store does not have. Returns the stack, topmost first.
+    pub(super) fn stage(
+        &mut self,
+        parts: &Parts,
+        found: &Found,
+        layers: &mut Layers,
+    ) -> Result<Vec<Layer>, Error> {
+        let mut stack: Vec<Layer> = Vec::new();
+        let mut chain: Option<Digest> = None;
+        for layer in &found.layers {
+            let below = chain.take();
+            let this = match &below {
+                None => layer.diff_id.clone(),
+                Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
+            };
+            let names = Names::of(layer, &this);
+            chain = Some(this);
+            let staged = match self.known(&names, layers)? {
+                Some(known) => known,
+                None => self.unpack(parts, layer, &names, &stack, layers)?,
+            };
+            if self.hides_all_below(&staged)? {
+                stack.clear();
+            }
+            // Overlayfs takes no directory twice; the upper one covers all the lower one does.
+            stack.retain(|other| other.name != staged.name);
+            stack.insert(0, staged);
+        }
+        Ok(stack)
+    }
+
+    fn known(&self, names: &Names, layers: &Layers) -> Result<Option<Layer>, Error> {
+        for name in [&names.own, &names.placed] {
+            if let Some(layer) = layers.staged.get(name) {
+                return Ok(Some(layer.clone()));
+            }
+            if self.store.has_layer(name)? {
+                return Ok(Some(Layer { name: name.clone(), place: Place::Stored }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn unpack(
+        &mut self,
+        parts: &Parts,
+        layer: &FoundLayer,
+        names: &Names,
+        below: &[Layer],
+        layers: &mut Layers,
+    ) -> Result<Layer, Error> {
+        let what = || Error::MissingPart {
+            input: self.input.clone(),
+            what: format!("the layer {}", layer.part),
+        };
+        let part = parts.open(&layer.part, &self.input)?.ok_or_else(what)?;
+        let path = self.work.directory()?;
+        let input = format!("{}: {}", self.input, layer.part);
+        let unpacked = unpack_layer(part, &path, &input, &self.options.limits, false)?;
+        self.verify(layer, &unpacked)?;
+        let Tally { implied_directories, bytes, .. } = &unpacked.tally;
+        let name = if implied_directories.is_empty() { &names.own } else { &names.placed };
+        let lowers: Vec<PathBuf> = below.iter().map(|layer| self.path_of(layer)).collect();
+        adopt_attributes(&path, &lowers, implied_directories)?;
+        let place = Place::Staged { path, size: *bytes };
+        let staged = Layer { name: name.clone(), place };
+        layers.tally.add(&unpacked.tally);
+        layers.staged.insert(name.clone(), staged.clone());
+        Ok(staged)
+    }
+
+    fn verify(&self, layer: &FoundLayer, unpacked: &Unpacked) -> Result<(), Error> {
+        let mismatch = |what: String, expected: &Digest, actual: &Digest| {
+            let (input, expected, actual) = (self.input.clone(), expected.clone(), actual.clone());
+            Err(Error::DigestMismatch { input, what, expected, actual })
+        };
+        if let Some((digest, size)) = &layer.packed {
+            if unpacked.packed_size != *size {
+                let detail = format!(
+                    "{} has {} bytes, not the {size} promised",
+                    layer.part, unpacked.packed_size
+                );
+                return Err(Error::Corrupt { input: self.input.clone(), detail });
+            }
+            if unpacked.packed != *digest {
+                return mismatch(format!("the layer {}", layer.part), digest, &unpacked.packed);
+            }
+        }
+        if unpacked.diff_id != layer.diff_id {
+            let what = format!("the tar in the layer {}", layer.part);
+            return mismatch(what, &layer.diff_id, &unpacked.diff_id);
+        }
+        Ok(())
+    }
+
+    /// An opaque top directory is not honoured by overlayfs; the layers below are left out instead.
+    fn hides_all_below(&self, layer: &Layer) -> Result<bool, Error> {
+        let path = self.path_of(layer);
+        for name in [b"trusted.overlay.opaque".as_slice(), b"user.overlay.opaque"] {
+            match xattr::get(&path, name) {
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) => {}
+                Err(error) => return Err(Error::io("read the attributes of", &path, error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn path_of(&self, layer: &Layer) -> PathBuf {
+        match &layer.place {
+            Place::Stored => self.store.layer_path(&layer.name),
+            Place::Staged { path, .. } => path.clone(),
+        }
+    }
+}
+
+/// The two names a layer may be stored under.
+struct Names {
+    /// By its diff id: the layer is the same on any stack.
+    own: String,
+    /// By its place in the stack: it takes directory attributes from the layers below.
+    placed: String,
+}
+
+impl Names {
+    fn of(layer: &FoundLayer, chain: &Digest) -> Self {
+        let placed = Digest::of(format!("placed {chain}").as_bytes());
+        Self { own: layer.diff_id.hex().to_owned(), placed: placed.hex().to_owned() }
+    }
+}
+
+impl Tally {
+    /// Adds the counts of another layer.
+    fn add(&mut self, other: &Self) {
+        self.members += other.members;
+        self.bytes += other.bytes;
+        self.skipped_devices += other.skipped_devices;
+        self.skipped_attributes += other.skipped_attributes;
+        self.skipped_owners += other.skipped_owners;
+    }
+}

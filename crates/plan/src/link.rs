@@ -1,0 +1,116 @@
+//! Links: which interfaces, where, with which names and addresses.
+
+use crate::mac::{Macs, parse};
+use crate::names::{kernel_name, port_name};
+use crate::network::Network;
+use crate::node::{bridge_name, namespace};
+use crate::objects::{Impl, LinkEnd, LinkObject, NamespaceOf, VxlanParameters};
+use ipnet::IpNet;
+use netloom_kinds::Role;
+use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};
+use std::collections::BTreeMap;
+
+/// Plans the links of a lab.
+pub fn plan_links(
+    lab: &Lab,
+    network: Option<&Network>,
+    others: &BTreeMap<String, (String, String)>,
+    macs: &mut Macs,
+) -> Vec<LinkObject> {
+    for end in lab.links.iter().flat_map(|l| &l.endpoints) {
+        if let Some(mac) = end.mac.as_deref().and_then(parse) {
+            macs.take(mac);
+        }
+    }
+    let nodes: BTreeMap<&str, NamespaceOf> =
+        lab.nodes.iter().map(|n| (n.name.as_str(), namespace(lab, n, others))).collect();
+    let context = Context { lab, network, nodes };
+    lab.links.iter().filter_map(|l| context.link(l, macs)).collect()
+}
+
+struct Context<'a> {
+    lab: &'a Lab,
+    network: Option<&'a Network>,
+    nodes: BTreeMap<&'a str, NamespaceOf>,
+}
+
+impl Context<'_> {
+    fn link(&self, link: &Link, macs: &mut Macs) -> Option<LinkObject> {
+        let first = link.endpoints.first()?;
+        let mut ends: Vec<&LinkEndpoint> = link.endpoints.iter().collect();
+        let how = match &link.kind {
+            // The namespaces are ours and outlive the processes: one pair does what two did.
+            LinkKind::Veth | LinkKind::VethStitch | LinkKind::Host | LinkKind::MgmtNet => Impl::Veth,
+            LinkKind::Macvlan { mode } => {
+                let parent = ends.iter().find(|e| e.node == EndpointNode::Macvlan)?.interface.clone();
+                ends.retain(|e| e.node != EndpointNode::Macvlan);
+                Impl::Macvlan { parent, mode: mode.clone() }
+            }
+            LinkKind::Vxlan { tunnel } => Impl::Vxlan(parameters(tunnel)),
+            LinkKind::VxlanStitch { tunnel } => {
+                let parts = [self.lab.name.as_str(), first.node.word(), first.interface.as_str()];
+                Impl::VxlanStitch {
+                    tunnel: parameters(tunnel),
+                    device: port_name("vx-", &parts),
+                    port: port_name("ve-", &parts),
+                }
+            }
+            LinkKind::Dummy => Impl::Dummy,
+        };
+        let id: Vec<String> =
+            link.endpoints.iter().map(|e| format!("{}:{}", e.node.word(), e.interface)).collect();
+        let mut ends = ends.into_iter().map(|e| self.end(e, macs));
+        Some(LinkObject { id: id.join(" "), how, a: ends.next()?, b: ends.next(), mtu: link.mtu })
+    }
+
+    fn end(&self, end: &LinkEndpoint, macs: &mut Macs) -> LinkEnd {
+        let word = end.node.word();
+        let (namespace, master) = match &end.node {
+            EndpointNode::Node(n) => {
+                let node = self.lab.node(n);
+                let role = node.map(|n| n.kind_data.role);
+                let bridge = matches!(role, Some(Role::Bridge | Role::OvsBridge));
+                let master = bridge.then(|| bridge_name(n).to_string());
+                (self.nodes.get(n.as_str()).cloned().unwrap_or(NamespaceOf::Host), master)
+            }
+            EndpointNode::MgmtNet => (NamespaceOf::Host, self.network.map(|n| n.bridge.clone())),
+            EndpointNode::Host | EndpointNode::Macvlan => (NamespaceOf::Host, None),
+        };
+        let (interface, altnames) = kernel_name(&end.interface);
+        let mac = end
+            .mac
+            .as_deref()
+            .and_then(parse)
+            .unwrap_or_else(|| macs.derive(&self.lab.name, word, &end.interface, None, false));
+        let mut addresses: Vec<IpNet> = Vec::new();
+        addresses.extend(end.addresses.ipv4.map(IpNet::V4));
+        addresses.extend(end.addresses.ipv6.map(IpNet::V6));
+        let mut altnames = altnames;
+        if let Some(alias) = &end.alias {
+            let safe = alias.replace('/', "-");
+            if safe != interface && !altnames.contains(&safe) {
+                altnames.push(safe);
+            }
+        }
+        LinkEnd {
+            namespace,
+            node: word.to_string(),
+            interface,
+            altnames,
+            alias: end.alias.clone(),
+            mac,
+            addresses,
+            master,
+        }
+    }
+}
+
+fn parameters(t: &netloom_topology::Tunnel) -> VxlanParameters {
+    VxlanParameters {
+        remote: t.remote.clone(),
+        vni: t.vni,
+        dst_port: t.dst_port,
+        src_port: t.src_port,
+        parent: t.parent.clone(),
+    }
+}

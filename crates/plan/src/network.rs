@@ -1,0 +1,279 @@
+//! The management network: subnets, gateways, bridge, and who has which address.
+
+use crate::address::{AddressError, Pool};
+use crate::names::port_name;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netloom_topology::{Lab, Mgmt};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use thiserror::Error;
+
+/// A management network as the host ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its bridge.
+    pub bridge: String,
+    /// IPv4 subnet.
+    pub ipv4: Option<Ipv4Net>,
+    /// IPv6 subnet.
+    pub ipv6: Option<Ipv6Net>,
+    /// Address of the bridge.
+    pub ipv4_gw: Option<IpAddr>,
+    /// Address of the bridge.
+    pub ipv6_gw: Option<IpAddr>,
+    /// MTU.
+    pub mtu: u32,
+    /// Whether nodes reach the world.
+    pub external_access: bool,
+    /// Addresses by lab and node.
+    #[serde(default)]
+    pub users: BTreeMap<String, BTreeMap<String, Reserved>>,
+}
+
+/// Addresses of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// IPv4.
+    pub ipv4: Option<IpAddr>,
+    /// IPv6.
+    pub ipv6: Option<IpAddr>,
+}
+
+/// A management network that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NetworkError {
+    /// Its subnet is another's.
+    #[error("the management subnet {subnet} of network `{network}` overlaps {other}")]
+    Overlap {
+        /// The subnet.
+        subnet: IpNet,
+        /// The network.
+        network: String,
+        /// Whose subnet it overlaps.
+        other: String,
+    },
+    /// It exists with other settings.
+    #[error("management network `{network}` exists with {have}, this lab asks for {want}")]
+    Differs {
+        /// The network.
+        network: String,
+        /// What it has.
+        have: String,
+        /// What is asked for.
+        want: String,
+    },
+    /// `auto` found nothing.
+    #[error("no free subnet is left for management network `{0}`")]
+    NoSubnet(String),
+    /// An address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+/// MTU when the file names none.
+const MTU: u32 = 1500;
+
+impl Network {
+    /// The network a lab asks for: the one that exists, or a new one. `others` are the subnets in
+    /// use on this host, with whose they are.
+    pub fn wanted(
+        mgmt: &Mgmt,
+        existing: Option<&Network>,
+        others: &[(IpNet, String)],
+    ) -> Result<Network, NetworkError> {
+        if let Some(have) = existing {
+            have.fits(mgmt)?;
+            return Ok(have.clone());
+        }
+        let ipv4 = subnet(mgmt, mgmt.ipv4_subnet.as_deref(), others, auto_v4)?;
+        let ipv6 = subnet(mgmt, mgmt.ipv6_subnet.as_deref(), others, auto_v6)?;
+        let ipv4 = ipv4.and_then(|n| match n {
+            IpNet::V4(n) => Some(n),
+            IpNet::V6(_) => None,
+        });
+        let ipv6 = ipv6.and_then(|n| match n {
+            IpNet::V6(n) => Some(n),
+            IpNet::V4(_) => None,
+        });
+        let gateway = |text: &Option<String>, first: Option<IpAddr>| {
+            text.as_deref().and_then(|t| t.parse().ok()).or(first)
+        };
+        Ok(Network {
+            name: mgmt.network.clone(),
+            bridge: mgmt.bridge.clone().unwrap_or_else(|| port_name("br-", &[&mgmt.network])),
+            ipv4_gw: gateway(&mgmt.ipv4_gw, ipv4.map(|n| host(n.into(), 1))),
+            ipv6_gw: gateway(&mgmt.ipv6_gw, ipv6.map(|n| host(n.into(), 1))),
+            ipv4,
+            ipv6,
+            mtu: mgmt.mtu.unwrap_or(MTU),
+            external_access: mgmt.external_access,
+            users: BTreeMap::new(),
+        })
+    }
+
+    fn fits(&self, mgmt: &Mgmt) -> Result<(), NetworkError> {
+        let differs = |have: String, want: &str| {
+            Err(NetworkError::Differs { network: self.name.clone(), have, want: want.to_string() })
+        };
+        let show = |n: Option<IpNet>| n.map_or_else(|| "no subnet".to_string(), |n| n.to_string());
+        for (want, have) in [
+            (&mgmt.ipv4_subnet, self.ipv4.map(IpNet::from)),
+            (&mgmt.ipv6_subnet, self.ipv6.map(IpNet::from)),
+        ] {
+            if let Some(want) = want.as_deref().filter(|w| *w != "auto")
+                && want.parse::<IpNet>().ok().map(|n| n.trunc()) != have
+            {
+                return differs(show(have), want);
+            }
+        }
+        if let Some(bridge) = mgmt.bridge.as_deref().filter(|b| *b != self.bridge) {
+            return differs(format!("bridge {}", self.bridge), &format!("bridge {bridge}"));
+        }
+        Ok(())
+    }
+
+    /// Reserves an address of each family for every node of a lab that wants one. Nodes keep what
+    /// they have; static addresses come first; automatic ones are the lowest free, in file order.
+    pub fn reserve(&mut self, lab: &Lab) -> Result<(), NetworkError> {
+        let mut mine = self.users.remove(&lab.name).unwrap_or_default();
+        let names: Vec<&str> =
+            lab.nodes.iter().filter(|n| n.managed()).map(|n| n.name.as_str()).collect();
+        mine.retain(|name, _| names.contains(&name.as_str()));
+        let taken: BTreeMap<IpAddr, String> = self
+            .users
+            .iter()
+            .flat_map(|(lab, nodes)| {
+                nodes.iter().flat_map(move |(node, r)| {
+                    let user = format!("lab `{lab}`, node `{node}`");
+                    [r.ipv4, r.ipv6].into_iter().flatten().map(move |a| (a, user.clone()))
+                })
+            })
+            .collect();
+        for v4 in [true, false] {
+            self.reserve_family(lab, v4, &mut mine, &taken)?;
+        }
+        self.users.insert(lab.name.clone(), mine);
+        Ok(())
+    }
+
+    fn reserve_family(
+        &self,
+        lab: &Lab,
+        v4: bool,
+        mine: &mut BTreeMap<String, Reserved>,
+        taken: &BTreeMap<IpAddr, String>,
+    ) -> Result<(), NetworkError> {
+        let (net, gateway, range) = match v4 {
+            true => (self.ipv4.map(IpNet::from), self.ipv4_gw, &lab.mgmt.ipv4_range),
+            false => (self.ipv6.map(IpNet::from), self.ipv6_gw, &lab.mgmt.ipv6_range),
+        };
+        let Some(net) = net else {
+            mine.values_mut().for_each(|r| *family(r, v4) = None);
+            return Ok(());
+        };
+        let range: Option<IpNet> = range.as_deref().and_then(|r| r.parse().ok());
+        let (first, last) = match range {
+            Some(r) if r.prefix_len() != net.prefix_len() => (r.network(), r.broadcast()),
+            _ => (host(net, 1), before_last(net)),
+        };
+        let mut pool = Pool::new(first, last);
+        pool.take(net.network());
+        pool.take(net.broadcast());
+        gateway.map(|g| pool.take(g));
+        taken.keys().for_each(|a| {
+            pool.take(*a);
+        });
+        let nodes: Vec<_> = lab.nodes.iter().filter(|n| n.managed()).collect();
+        for node in &nodes {
+            let fixed = if v4 { node.mgmt_ipv4.map(IpAddr::V4) } else { node.mgmt_ipv6.map(IpAddr::V6) };
+            if let Some(address) = fixed {
+                if let Some(user) = taken.get(&address) {
+                    let node = node.name.clone();
+                    return Err(AddressError::Taken { address, node, user: user.clone() }.into());
+                }
+                pool.take(address);
+                *family(mine.entry(node.name.clone()).or_default(), v4) = Some(address);
+            }
+        }
+        let fixed = |n: &netloom_topology::Node| if v4 { n.mgmt_ipv4.is_some() } else { n.mgmt_ipv6.is_some() };
+        for node in nodes.iter().filter(|n| !fixed(n)) {
+            let have = family(mine.entry(node.name.clone()).or_default(), v4);
+            if have.is_some_and(|a| !net.contains(&a) || !pool.take(a)) {
+                *have = None;
+            }
+        }
+        for node in nodes.iter().filter(|n| !fixed(n)) {
+            let have = family(mine.entry(node.name.clone()).or_default(), v4);
+            if have.is_none() {
+                let node = node.name.clone();
+                *have = Some(pool.next().ok_or(AddressError::Exhausted { node })?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family(r: &mut Reserved, v4: bool) -> &mut Option<IpAddr> {
+    if v4 { &mut r.ipv4 } else { &mut r.ipv6 }
+}
+
+/// The n-th address of a subnet.
+fn host(net: IpNet, n: u32) -> IpAddr {
+    match net {
+        IpNet::V4(v) => IpAddr::V4((u32::from(v.network()) + n).into()),
+        IpNet::V6(v) => IpAddr::V6((u128::from(v.network()) + u128::from(n)).into()),
+    }
+}
+
+fn before_last(net: IpNet) -> IpAddr {
+    match net {
+        IpNet::V4(v) => IpAddr::V4((u32::from(v.broadcast()) - u32::from(v.prefix_len() < 31)).into()),
+        IpNet::V6(v) => IpAddr::V6(v.broadcast()),
+    }
+}
+
+fn overlaps(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+fn subnet(
+    mgmt: &Mgmt,
+    text: Option<&str>,
+    others: &[(IpNet, String)],
+    auto: fn(u32) -> Option<IpNet>,
+) -> Result<Option<IpNet>, NetworkError> {
+    let Some(text) = text else { return Ok(None) };
+    let clash = |net: IpNet| others.iter().find(|(o, _)| overlaps(net, *o));
+    if text == "auto" {
+        return (0..).map_while(auto).find(|n| clash(*n).is_none()).map(Some).ok_or_else(|| {
+            NetworkError::NoSubnet(mgmt.network.clone())
+        });
+    }
+    let Some(net) = text.parse::<IpNet>().ok().map(|n| n.trunc()) else { return Ok(None) };
+    match clash(net) {
+        Some((_, other)) => Err(NetworkError::Overlap {
+            subnet: net,
+            network: mgmt.network.clone(),
+            other: other.clone(),
+        }),
+        None => Ok(Some(net)),
+    }
+}
+
+/// Candidates for `auto`: 172.20.30.0/24 upward.
+fn auto_v4(n: u32) -> Option<IpNet> {
+    let base = u32::from(std::net::Ipv4Addr::new(172, 20, 30, 0));
+    let last = u32::from(std::net::Ipv4Addr::new(172, 31, 255, 0));
+    let at = base + n * 256;
+    (at <= last).then(|| Ipv4Net::new(at.into(), 24).ok().map(IpNet::V4))?
+}
+
+/// Candidates for `auto`: 3fff:172:20:30::/64 upward.
+fn auto_v6(n: u32) -> Option<IpNet> {
+    let n = u16::try_from(n).ok().filter(|n| *n < 4096)?;
+    let at = std::net::Ipv6Addr::new(0x3fff, 0x172, 0x20, 0x30 + n, 0, 0, 0, 0);
+    Ipv6Net::new(at, 64).ok().map(IpNet::V6)
+}

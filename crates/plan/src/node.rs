@@ -1,0 +1,100 @@
+//! Nodes: whose namespace, which leg in the management network.
+
+use crate::mac::{Macs, parse_oui};
+use crate::names::port_name;
+use crate::network::Network;
+use crate::objects::{Attachment, NamespaceOf, NodeObject};
+use ipnet::IpNet;
+use netloom_kinds::{Class, Role};
+use netloom_topology::{Lab, Node};
+use std::collections::BTreeMap;
+
+/// Plans the nodes of a lab. `others` says which lab and node a container name outside of this lab
+/// belongs to.
+pub fn plan_nodes(
+    lab: &Lab,
+    network: Option<&Network>,
+    others: &BTreeMap<String, (String, String)>,
+    macs: &mut Macs,
+) -> Vec<NodeObject> {
+    lab.nodes
+        .iter()
+        .map(|n| NodeObject {
+            name: n.name.clone(),
+            long_name: n.long_name.clone(),
+            namespace: namespace(lab, n, others),
+            mgmt: network.filter(|_| n.managed()).and_then(|net| attachment(lab, n, net, macs)),
+            container: n.kind_data.class != Class::Pseudo,
+            bridge: (n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_some())
+                .then(|| bridge_name(&n.name).to_string()),
+        })
+        .collect()
+}
+
+/// Name of the bridge of a bridge node: what stands before `|`.
+pub fn bridge_name(node: &str) -> &str {
+    node.split('|').next().unwrap_or(node)
+}
+
+/// Whose namespace a node lives in.
+pub fn namespace(
+    lab: &Lab,
+    node: &Node,
+    others: &BTreeMap<String, (String, String)>,
+) -> NamespaceOf {
+    let mut at = node;
+    // The resolver refuses circles; the bound is for labs that were not verified.
+    for _ in 0..lab.nodes.len() + 1 {
+        if let Some(next) = at.shares_namespace_of() {
+            let inside = lab.nodes.iter().find(|n| n.name == next || n.long_name == next);
+            match (inside, others.get(next)) {
+                (Some(n), _) => at = n,
+                (None, Some((lab, node))) => {
+                    return NamespaceOf::Other { lab: lab.clone(), node: node.clone() };
+                }
+                (None, None) => break,
+            }
+            continue;
+        }
+        if at.network_mode == "host" {
+            return NamespaceOf::Host;
+        }
+        return match at.kind_data.role {
+            Role::Bridge | Role::OvsBridge | Role::Host => NamespaceOf::Host,
+            Role::ExtContainer => match others.get(&at.name) {
+                Some((lab, node)) => {
+                    NamespaceOf::Other { lab: lab.clone(), node: node.clone() }
+                }
+                None => NamespaceOf::Node(at.name.clone()),
+            },
+            _ => NamespaceOf::Node(at.name.clone()),
+        };
+    }
+    NamespaceOf::Node(node.name.clone())
+}
+
+fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<Attachment> {
+    let reserved = net.users.get(&lab.name)?.get(&node.name)?;
+    let mut addresses = Vec::new();
+    let mut gateways = Vec::new();
+    let families = [
+        (reserved.ipv4, net.ipv4.map(|n| n.prefix_len()), net.ipv4_gw),
+        (reserved.ipv6, net.ipv6.map(|n| n.prefix_len()), net.ipv6_gw),
+    ];
+    for (address, prefix, gateway) in families {
+        if let (Some(a), Some(p)) = (address, prefix) {
+            addresses.extend(IpNet::new(a, p).ok());
+            gateways.extend(gateway);
+        }
+    }
+    let kind = &node.kind_data;
+    let interface = kind.interfaces.management.clone().unwrap_or_else(|| "eth0".into());
+    let oui = kind.mac.oui.as_deref().and_then(parse_oui);
+    Some(Attachment {
+        mac: macs.derive(&lab.name, &node.name, &interface, oui, kind.mac.system.is_some()),
+        port: port_name("nlm", &[&lab.name, &node.name]),
+        interface,
+        addresses,
+        gateways,
+    })
+}

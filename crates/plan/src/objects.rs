@@ -1,0 +1,136 @@
+//! What a plan makes: nodes and links as data, complete, the unit of record and undo.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Everything of a lab that is made on the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Objects {
+    /// Nodes in file order.
+    pub nodes: Vec<NodeObject>,
+    /// Links in file order.
+    pub links: Vec<LinkObject>,
+}
+
+/// A node's place in the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeObject {
+    /// Short name.
+    pub name: String,
+    /// Container name.
+    pub long_name: String,
+    /// Whose network namespace it lives in.
+    pub namespace: NamespaceOf,
+    /// Leg in the management network.
+    pub mgmt: Option<Attachment>,
+    /// Whether a container runs in it.
+    pub container: bool,
+    /// A bridge to make inside the namespace (bridge nodes that live in another node).
+    pub bridge: Option<String>,
+}
+
+/// Whose network namespace something lives in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NamespaceOf {
+    /// The one kept for this node of the lab.
+    Node(String),
+    /// The one kept for a container of another lab.
+    Other {
+        /// The lab.
+        lab: String,
+        /// The node of that lab.
+        node: String,
+    },
+    /// The host's.
+    Host,
+}
+
+/// A leg in the management network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Interface in the node.
+    pub interface: String,
+    /// Interface on the bridge.
+    pub port: String,
+    /// MAC address of the node's end.
+    pub mac: [u8; 6],
+    /// Addresses with the subnet's prefix length.
+    pub addresses: Vec<IpNet>,
+    /// Next hops of the default routes.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkObject {
+    /// Stable name: its ends as written.
+    pub id: String,
+    /// How it is made.
+    pub how: Impl,
+    /// The first end.
+    pub a: LinkEnd,
+    /// The second, where there is one.
+    pub b: Option<LinkEnd>,
+    /// MTU; 0 leaves it to the kernel.
+    pub mtu: u32,
+}
+
+/// How a link is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Impl {
+    /// One pair of interfaces, straight into both namespaces.
+    Veth,
+    /// A macvlan over a host interface.
+    Macvlan {
+        /// The host's interface.
+        parent: String,
+        /// Mode.
+        mode: String,
+    },
+    /// A tunnel interface inside the node.
+    Vxlan(VxlanParameters),
+    /// A tunnel on the host, joined to a pair that leads into the node.
+    VxlanStitch {
+        /// The tunnel.
+        tunnel: VxlanParameters,
+        /// Name of the tunnel interface.
+        device: String,
+        /// Name of the pair's end on the host.
+        port: String,
+    },
+    /// An interface that leads nowhere.
+    Dummy,
+}
+
+/// A tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the topology keys of the same names")]
+pub struct VxlanParameters {
+    pub remote: String,
+    pub vni: u32,
+    pub dst_port: u16,
+    pub src_port: u16,
+    pub parent: String,
+}
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEnd {
+    /// Whose namespace.
+    pub namespace: NamespaceOf,
+    /// The node as written, `host` or `mgmt-net`.
+    pub node: String,
+    /// Kernel name.
+    pub interface: String,
+    /// Alternative names.
+    pub altnames: Vec<String>,
+    /// Alias: the vendor's name.
+    pub alias: Option<String>,
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Addresses.
+    pub addresses: Vec<IpNet>,
+    /// Bridge it is a port of.
+    pub master: Option<String>,
+}

@@ -1,0 +1,114 @@
+//! What waits for what: the stages of all nodes as a graph of tasks.
+
+use crate::objects::{LinkObject, NamespaceOf, Objects};
+use netloom_topology::Lab;
+use std::collections::{BTreeSet, HashMap};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// A stage of a node.
+    Stage(StageTask),
+    /// A link that cannot be made at once, by its position.
+    Link(usize),
+}
+
+/// A stage of a node, by its position in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageTask {
+    /// The node.
+    pub node: usize,
+    /// 0 create, 1 create-links, 2 configure, 3 healthy, 4 exit.
+    pub stage: usize,
+    /// Whether somebody waits for it (healthy and exit are only looked at then).
+    pub awaited: bool,
+}
+
+/// Tasks, and for each the tasks that must be over before.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// Links that are made before any node starts, by position.
+    pub at_once: Vec<usize>,
+    /// The tasks.
+    pub tasks: Vec<(Task, Vec<usize>)>,
+}
+
+const STAGES: [&str; 5] = ["create", "create-links", "configure", "healthy", "exit"];
+
+/// Orders the making of `nodes` and `links` (positions in `objects`).
+pub fn order(lab: &Lab, objects: &Objects, nodes: &BTreeSet<usize>, links: &BTreeSet<usize>) -> Order {
+    let position: HashMap<&str, usize> =
+        objects.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
+    let mut awaited = BTreeSet::new();
+    let mut waits: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
+    for (i, node) in lab.nodes.iter().enumerate() {
+        for (s, (_, stage)) in node.stages.named().into_iter().enumerate() {
+            for w in &stage.wait_for {
+                let other = position.get(w.node.as_str());
+                let theirs = STAGES.iter().position(|n| *n == w.stage);
+                if let (Some(&other), Some(theirs)) = (other, theirs) {
+                    waits.entry((i, s)).or_default().push((other, theirs));
+                    awaited.insert((other, theirs));
+                }
+            }
+        }
+        let owner = match &objects.nodes[i].namespace {
+            NamespaceOf::Node(owner) if *owner != node.name => position.get(owner.as_str()),
+            _ => None,
+        };
+        if let Some(&owner) = owner {
+            waits.entry((i, 0)).or_default().push((owner, 0));
+        }
+    }
+    let late: BTreeSet<usize> = waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
+    let mut out = Order::default();
+    let mut ids: HashMap<(usize, usize), usize> = HashMap::new();
+    for &n in nodes {
+        for s in 0..5 {
+            ids.insert((n, s), out.tasks.len());
+            let task = StageTask { node: n, stage: s, awaited: awaited.contains(&(n, s)) };
+            out.tasks.push((Task::Stage(task), Vec::new()));
+        }
+    }
+    for &n in nodes {
+        for s in 0..5 {
+            let mut deps: Vec<usize> = Vec::new();
+            if s > 0 {
+                deps.push(ids[&(n, s - 1)]);
+            }
+            let others = waits.get(&(n, s)).into_iter().flatten();
+            deps.extend(others.filter_map(|w| ids.get(w)).copied());
+            out.tasks[ids[&(n, s)]].1 = deps;
+        }
+    }
+    for &l in links {
+        let ends = ends(&objects.links[l], &position);
+        if ends.iter().any(|e| late.contains(e)) {
+            // Made once every end has entered its create-links stage: after create, and after
+            // whatever the late ones wait for.
+            let mut deps: Vec<usize> = Vec::new();
+            for e in &ends {
+                deps.extend(ids.get(&(*e, 0)));
+                let others = waits.get(&(*e, 1)).into_iter().flatten();
+                deps.extend(others.filter_map(|w| ids.get(w)).copied());
+            }
+            let id = out.tasks.len();
+            out.tasks.push((Task::Link(l), deps));
+            for e in ends.iter().filter(|e| late.contains(e)) {
+                if let Some(&links_done) = ids.get(&(*e, 1)) {
+                    out.tasks[links_done].1.push(id);
+                }
+            }
+        } else {
+            out.at_once.push(l);
+        }
+    }
+    out
+}
+
+fn ends(link: &LinkObject, position: &HashMap<&str, usize>) -> Vec<usize> {
+    std::iter::once(&link.a)
+        .chain(&link.b)
+        .filter_map(|e| position.get(e.node.as_str()).copied())
+        .collect()
+}

@@ -1,0 +1,84 @@
+//! Talking to the holder.
+
+use crate::config::Layout;
+use crate::process::Identity;
+use crate::protocol::{HolderReply, HolderRequest};
+use crate::{socket, wire};
+use netloom_runtime::RuntimeError;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+/// A connection to a lab's holder.
+#[derive(Debug)]
+pub(crate) struct HolderClient {
+    socket: Mutex<UnixStream>,
+    pub identity: Identity,
+}
+
+impl HolderClient {
+    /// Connects to the holder recorded in `layout`; `None` when it does not run.
+    pub fn connect(layout: &Layout) -> Result<Option<Self>, RuntimeError> {
+        let Some(identity) = recorded(layout).filter(Identity::alive) else { return Ok(None) };
+        let path = layout.holder_socket();
+        let socket = socket::connect(&path)
+            .map_err(|e| RuntimeError::io(format!("connect to {}", path.display()), e))?;
+        Ok(Some(HolderClient { socket: Mutex::new(socket), identity }))
+    }
+
+    pub fn ask(
+        &self,
+        request: &HolderRequest,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(HolderReply, Vec<OwnedFd>), RuntimeError> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e| RuntimeError::io("talk to the lab's holder", e);
+        wire::send(&socket, request, fds).map_err(failed)?;
+        match wire::receive(&socket).map_err(failed)? {
+            Some((HolderReply::Refused(why), _)) => Err(RuntimeError::Remote(why)),
+            Some(answer) => Ok(answer),
+            None => Err(RuntimeError::Remote("the lab's holder has ended; open it again".into())),
+        }
+    }
+
+    /// Gives the holder a descriptor to keep; its number there.
+    pub fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> Result<i32, RuntimeError> {
+        match self.ask(&HolderRequest::Keep { name: name.to_owned() }, &[fd])? {
+            (HolderReply::Kept(number), _) => Ok(number),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// A duplicate of a kept descriptor.
+    pub fn get(&self, name: &str) -> Result<Option<OwnedFd>, RuntimeError> {
+        match self.ask(&HolderRequest::Get { name: name.to_owned() }, &[])? {
+            (HolderReply::Here, mut fds) => Ok(fds.pop()),
+            (HolderReply::Nothing, _) => Ok(None),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    pub fn names(&self) -> Result<Vec<String>, RuntimeError> {
+        match self.ask(&HolderRequest::Names, &[])? {
+            (HolderReply::Names(names), _) => Ok(names),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    pub fn release(&self, names: Vec<String>) -> Result<(), RuntimeError> {
+        self.ask(&HolderRequest::Release { names }, &[]).map(|_| ())
+    }
+
+    pub fn shutdown(&self) -> Result<(), RuntimeError> {
+        self.ask(&HolderRequest::Shutdown, &[]).map(|_| ())
+    }
+}
+
+fn unexpected(reply: &HolderReply) -> RuntimeError {
+    RuntimeError::Remote(format!("the holder gave an unexpected answer: {reply:?}"))
+}
+
+/// The holder that was last started for this lab, running or not.
+pub(crate) fn recorded(layout: &Layout) -> Option<Identity> {
+    serde_json::from_slice(&std::fs::read(layout.holder_file()).ok()?).ok()
+}

@@ -1,0 +1,93 @@
+//! Descriptors under names, and the socket that hands them out.
+
+use super::children::Ender;
+use crate::protocol::{HolderReply, HolderRequest};
+use crate::wire;
+use netloom_runtime::RuntimeError;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The descriptors.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<BTreeMap<String, Arc<OwnedFd>>>);
+
+impl Kept {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OwnedFd>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the holder's socket on threads of its own, so that no client can hold up another.
+pub(super) fn serve(
+    listener: UnixListener,
+    kept: Arc<Kept>,
+    ender: Ender,
+) -> Result<(), RuntimeError> {
+    let accept = move || {
+        for socket in listener.incoming().flatten() {
+            let (kept, ender) = (Arc::clone(&kept), ender.clone());
+            // A connection that cannot be served is closed, which tells its client.
+            let _ = thread("client").spawn(move || converse(&socket, &kept, &ender));
+        }
+    };
+    thread("accept")
+        .spawn(accept)
+        .map(|_| ())
+        .map_err(|e| RuntimeError::io("start the holder's thread", e))
+}
+
+fn thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.into()).stack_size(128 << 10)
+}
+
+fn converse(socket: &UnixStream, kept: &Kept, ender: &Ender) {
+    while let Ok(Some((request, fds))) = wire::receive::<HolderRequest>(socket) {
+        let (reply, fd) = answer(request, fds, kept, ender);
+        let fds: Vec<_> = fd.iter().map(|f| f.as_fd()).collect();
+        if wire::send(socket, &reply, &fds).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(
+    request: HolderRequest,
+    mut fds: Vec<OwnedFd>,
+    kept: &Kept,
+    ender: &Ender,
+) -> (HolderReply, Option<Arc<OwnedFd>>) {
+    let reply = match request {
+        HolderRequest::Keep { name } => match fds.pop() {
+            Some(fd) => {
+                let number = fd.as_raw_fd();
+                let old = kept.all().insert(name, Arc::new(fd));
+                drop(old);
+                HolderReply::Kept(number)
+            }
+            None => HolderReply::Refused(format!("no descriptor came with `{name}`")),
+        },
+        HolderRequest::Get { name } => {
+            let fd = kept.all().get(&name).cloned();
+            return match fd {
+                Some(fd) => (HolderReply::Here, Some(fd)),
+                None => (HolderReply::Nothing, None),
+            };
+        }
+        HolderRequest::Names => HolderReply::Names(kept.all().keys().cloned().collect()),
+        HolderRequest::Release { names } => {
+            let closing: Vec<_> = {
+                let mut all = kept.all();
+                names.iter().filter_map(|name| all.remove(name)).collect()
+            };
+            drop(closing);
+            HolderReply::Done
+        }
+        HolderRequest::Shutdown => match ender.end() {
+            Ok(()) => HolderReply::Done,
+            Err(e) => HolderReply::Refused(e.to_string()),
+        },
+    };
+    (reply, None)
+}

@@ -1,0 +1,102 @@
+//! After a holder died without ending its lab: killed, or the machine was restarted.
+
+use crate::config::NativeConfig;
+use crate::holder::recorded;
+use crate::process::{boot_id, now_ms, pidfd_open, start_ticks};
+use crate::record::{self, Run};
+use crate::start::cgroup::Group;
+use netloom_runtime::RuntimeError;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// What was cleaned up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Processes that were still there and have been killed.
+    pub killed: Vec<i32>,
+    /// Containers whose end nobody had recorded.
+    pub ended: Vec<String>,
+}
+
+/// How long a killed process may take over vanishing.
+const DYING: Duration = Duration::from_secs(10);
+
+/// Cleans up after a dead holder: kills surviving first processes, removes control groups and
+/// sockets, and records that the containers have ended. Does nothing while the holder lives.
+/// Records, logs and private file systems stay: the containers can be started again or removed.
+pub fn reap_leftovers(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
+    let layout = config.layout();
+    let mut reaped = Reaped::default();
+    let holder = recorded(&layout);
+    if holder.as_ref().is_some_and(|holder| holder.alive()) {
+        return Ok(reaped);
+    }
+    // After a shutdown there is no record of a holder.
+    let same_boot = holder.is_none_or(|holder| holder.boot == boot_id());
+    for (name, directory) in record::all(&layout.containers()) {
+        let Some(record) = directory.load() else { continue };
+        let history = directory.replay();
+        let Some(run) = history.run else { continue };
+        if run.failed || run.exit.is_some() {
+            if history.wanted {
+                directory.note("stop")?;
+            }
+            continue;
+        }
+        if same_boot && let Some(pid) = survivor(&run) {
+            kill(pid)?;
+            reaped.killed.push(pid);
+        }
+        if let Ok(group) = Group::of(&record.spec) {
+            group.remove().map_err(|e| {
+                RuntimeError::io(format!("remove the control groups of `{name}`"), e)
+            })?;
+        }
+        if run.pid.is_some() {
+            directory.note(&format!("exit 137 {}", now_ms()))?;
+        } else {
+            directory.note("failed")?;
+        }
+        directory.note("stop")?;
+        reaped.ended.push(name);
+    }
+    for path in [layout.holder_socket(), layout.api_socket(), layout.holder_file()] {
+        let _ = fs::remove_file(path);
+    }
+    Ok(reaped)
+}
+
+/// The run's first process, if it still is that one: it was started when the journal says.
+fn survivor(run: &Run) -> Option<i32> {
+    let pid = run.pid?;
+    let ticks = start_ticks(pid)?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    // SAFETY: asks for a constant.
+    let hertz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let age_ms = (uptime - ticks as f64 / hertz) * 1000.0;
+    let since_ms = now_ms().saturating_sub(run.started_ms) as f64;
+    ((age_ms - since_ms).abs() < 3000.0).then_some(pid)
+}
+
+fn kill(pid: i32) -> Result<(), RuntimeError> {
+    let Ok(fd) = pidfd_open(pid) else { return Ok(()) };
+    // SAFETY: a pidfd, a signal number, no siginfo.
+    unsafe {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), libc::SIGKILL, none, 0usize);
+    }
+    let until = Instant::now() + DYING;
+    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z ")) {
+        if Instant::now() > until {
+            return Err(RuntimeError::Timeout {
+                what: format!("the end of process {pid} after SIGKILL"),
+                seconds: DYING.as_secs(),
+                seen: "still there".into(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

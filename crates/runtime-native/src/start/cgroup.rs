@@ -1,0 +1,322 @@
+//! Control groups, version 1, 2 or both: made when a limit is asked for, or when killing the first
+//! process would not end all others.
+
+use super::plan::Plan;
+use crate::child::Op;
+use netloom_runtime::{ContainerSpec, PidNs, RuntimeError};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Parent of our groups when the specification names none.
+const PARENT: &str = "netloom";
+
+/// One mounted hierarchy.
+#[derive(Debug, Clone)]
+pub(crate) struct Hierarchy {
+    mount: PathBuf,
+    unified: bool,
+    controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    /// Name below `/sys/fs/cgroup`.
+    pub fn directory(&self) -> String {
+        self.mount.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// File system type and options that mount it again.
+    pub fn mount_as(&self) -> (&'static str, String) {
+        if self.unified {
+            ("cgroup2", String::new())
+        } else {
+            ("cgroup", self.controllers.join(","))
+        }
+    }
+
+    /// Links for joint hierarchies (`cpu -> cpu,cpuacct`).
+    pub fn links(&self) -> Vec<(String, String)> {
+        let directory = self.directory();
+        if self.controllers.len() < 2 {
+            return Vec::new();
+        }
+        self.controllers
+            .iter()
+            .filter(|c| **c != directory)
+            .map(|c| (c.clone(), directory.clone()))
+            .collect()
+    }
+}
+
+/// What is mounted on this machine.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    hierarchies: Vec<Hierarchy>,
+}
+
+impl Tree {
+    /// The machine's tree, read once.
+    pub fn get() -> &'static Tree {
+        static TREE: OnceLock<Tree> = OnceLock::new();
+        TREE.get_or_init(|| {
+            Tree::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        })
+    }
+
+    fn parse(mountinfo: &str) -> Tree {
+        let mut tree = Tree::default();
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let mut right = right.split(' ');
+            let fstype = right.next().unwrap_or_default();
+            let options = right.nth(1).unwrap_or_default();
+            let Some(mount) = left.split(' ').nth(4) else { continue };
+            let unified = fstype == "cgroup2";
+            if !unified && fstype != "cgroup" || !mount.starts_with("/sys/fs/cgroup") {
+                continue;
+            }
+            let controllers = if unified {
+                let list = Path::new(mount).join("cgroup.controllers");
+                let list = fs::read_to_string(list).unwrap_or_default();
+                list.split_ascii_whitespace().map(str::to_owned).collect()
+            } else {
+                let flags = ["rw", "ro", "xattr", "clone_children", "noprefix"];
+                options
+                    .split(',')
+                    .filter(|o| !flags.contains(o) && !o.starts_with("release_agent"))
+                    .map(str::to_owned)
+                    .collect()
+            };
+            tree.hierarchies.push(Hierarchy { mount: mount.into(), unified, controllers });
+        }
+        tree
+    }
+
+    pub fn hierarchies(&self) -> &[Hierarchy] {
+        &self.hierarchies
+    }
+
+    pub fn unified_only(&self) -> bool {
+        self.hierarchies.len() == 1 && self.hierarchies[0].unified
+    }
+
+    /// The hierarchy with a controller.
+    fn with(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|h| h.controllers.iter().any(|c| c == controller))
+    }
+
+    /// A hierarchy good for nothing but keeping track of processes.
+    fn tracking(&self) -> Option<&Hierarchy> {
+        self.hierarchies
+            .iter()
+            .find(|h| h.unified)
+            .or_else(|| self.with("pids"))
+            .or_else(|| self.hierarchies.first())
+    }
+}
+
+/// The groups of one container, one directory a hierarchy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Group {
+    directories: Vec<PathBuf>,
+}
+
+/// A file to write once the group exists.
+struct Setting {
+    controller: &'static str,
+    v1: Vec<(&'static str, String)>,
+    v2: Vec<(&'static str, String)>,
+}
+
+impl Group {
+    /// Where a container's groups would be, whether they exist or not; empty when it needs none.
+    pub fn of(spec: &ContainerSpec) -> Result<Self, RuntimeError> {
+        let tree = Tree::get();
+        let relative = Self::relative(spec);
+        let mut directories: Vec<PathBuf> = Vec::new();
+        for setting in settings(spec)? {
+            let Some(hierarchy) = tree.with(setting.controller) else {
+                return Err(missing(setting.controller));
+            };
+            let directory = hierarchy.mount.join(&relative);
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        if directories.is_empty() && (spec.pid != PidNs::Private || spec.cgroup_parent.is_some()) {
+            directories.extend(tree.tracking().map(|h| h.mount.join(&relative)));
+        }
+        Ok(Group { directories })
+    }
+
+    fn relative(spec: &ContainerSpec) -> PathBuf {
+        let parent = spec.cgroup_parent.as_deref().unwrap_or(PARENT).trim_matches('/');
+        Path::new(parent).join(&spec.name)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.directories.is_empty()
+    }
+
+    /// Makes the groups and sets the limits.
+    pub fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let tree = Tree::get();
+        let relative = Self::relative(spec);
+        for directory in &self.directories {
+            let io = |e| RuntimeError::io(format!("make {}", directory.display()), e);
+            let unified =
+                tree.hierarchies.iter().find(|h| h.unified && directory.starts_with(&h.mount));
+            if let Some(h) = unified {
+                enable(&h.mount, &relative, &h.controllers);
+            }
+            fs::create_dir_all(directory).map_err(io)?;
+            if tree.with("cpuset").is_some_and(|h| !h.unified && directory.starts_with(&h.mount)) {
+                inherit_cpuset(directory);
+            }
+        }
+        for setting in settings(spec)? {
+            let Some(h) = tree.with(setting.controller) else { continue };
+            let files = if h.unified { &setting.v2 } else { &setting.v1 };
+            for (file, value) in files {
+                let path = h.mount.join(&relative).join(file);
+                fs::write(&path, value).map_err(|e| RuntimeError::Unsupported {
+                    what: format!("limit of {}", setting.controller),
+                    why: format!("writing `{value}` to {} failed: {e}", path.display()),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the child join.
+    pub fn join(&self, plan: &mut Plan) -> Result<(), RuntimeError> {
+        for directory in &self.directories {
+            let path = directory.join("cgroup.procs");
+            let file = OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .map_err(|e| plan.failed(format!("open {}", path.display()), e))?;
+            let fd = plan.own(OwnedFd::from(file));
+            plan.step(Op::WriteFd { fd, data: b"0".to_vec(), what: "join the control group" });
+        }
+        Ok(())
+    }
+
+    /// Kills whatever is in the groups and removes them.
+    pub fn remove(&self) -> io::Result<()> {
+        for directory in &self.directories {
+            if !directory.exists() {
+                continue;
+            }
+            let mut wait = Duration::from_millis(1);
+            loop {
+                kill_members(directory);
+                match fs::remove_dir(directory) {
+                    Ok(()) => break,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                    Err(e) if wait.as_secs() >= 2 => return Err(e),
+                    Err(_) => {
+                        // Groups a container made below its own.
+                        for child in fs::read_dir(directory).into_iter().flatten().flatten() {
+                            if child.path().is_dir() {
+                                let inner = Group { directories: vec![child.path()] };
+                                let _ = inner.remove();
+                            }
+                        }
+                        std::thread::sleep(wait);
+                        wait *= 2;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kill_members(directory: &Path) {
+    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|l| l.parse().ok()).filter(|pid| *pid > 0) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+}
+
+fn missing(controller: &str) -> RuntimeError {
+    RuntimeError::Unsupported {
+        what: format!("limit of {controller}"),
+        why: format!("no control group tree with `{controller}` is mounted below /sys/fs/cgroup"),
+    }
+}
+
+/// Enables controllers for the groups below; what is refused shows when a limit is set.
+fn enable(mount: &Path, relative: &Path, controllers: &[String]) {
+    let mut directory = mount.to_owned();
+    for part in relative {
+        let _ = fs::create_dir(&directory);
+        for controller in controllers {
+            let _ = fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        directory.push(part);
+    }
+}
+
+/// Version 1 leaves a new group without processors and memory nodes, and useless.
+fn inherit_cpuset(directory: &Path) {
+    let Some(parent) = directory.parent() else { return };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let empty =
+            |d: &Path| fs::read_to_string(d.join(file)).is_ok_and(|text| text.trim().is_empty());
+        if empty(parent) {
+            inherit_cpuset(parent);
+        }
+        if empty(directory)
+            && let Ok(value) = fs::read_to_string(parent.join(file))
+        {
+            let _ = fs::write(directory.join(file), value);
+        }
+    }
+}
+
+fn settings(spec: &ContainerSpec) -> Result<Vec<Setting>, RuntimeError> {
+    const PERIOD: f64 = 100_000.0;
+    let asked = &spec.resources;
+    let mut all = Vec::new();
+    if let Some(cpus) = asked.cpus {
+        if !(cpus.is_finite() && cpus > 0.0) {
+            return Err(RuntimeError::Unsupported {
+                what: format!("{cpus} processors"),
+                why: "give a number above zero".into(),
+            });
+        }
+        let quota = (cpus * PERIOD).max(1000.0) as u64;
+        all.push(Setting {
+            controller: "cpu",
+            v1: vec![
+                ("cpu.cfs_period_us", "100000".into()),
+                ("cpu.cfs_quota_us", quota.to_string()),
+            ],
+            v2: vec![("cpu.max", format!("{quota} 100000"))],
+        });
+    }
+    let mut one = |controller, v1, v2, value: String| {
+        all.push(Setting { controller, v1: vec![(v1, value.clone())], v2: vec![(v2, value)] });
+    };
+    if let Some(set) = &asked.cpuset {
+        one("cpuset", "cpuset.cpus", "cpuset.cpus", set.clone());
+    }
+    if let Some(bytes) = asked.memory {
+        one("memory", "memory.limit_in_bytes", "memory.max", bytes.to_string());
+    }
+    if let Some(pids) = asked.pids {
+        one("pids", "pids.max", "pids.max", pids.to_string());
+    }
+    Ok(all)
+}

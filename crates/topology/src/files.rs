@@ -1,0 +1,201 @@
+//! What a kind writes into a node's folder before it starts, and what it adds only then.
+
+use crate::lab::{EndpointNode, Lab, Node};
+use crate::template_data::{self, Place};
+use gotmpl::Value as Data;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is known only when a node is made.
+#[derive(Debug, Clone, Default)]
+pub struct FileContext {
+    /// Text of the start-up configuration.
+    pub startup_text: String,
+    /// Text of the licence file.
+    pub license_text: String,
+    /// The node's folder had no configuration yet.
+    pub fresh: bool,
+    /// Management addresses with prefix length.
+    pub mgmt: Vec<ipnet::IpNet>,
+    /// Gateways.
+    pub gateways: Vec<IpAddr>,
+    /// MAC address of the management interface plus one.
+    pub system_mac: String,
+    /// Public SSH keys.
+    pub ssh_keys: Vec<String>,
+    /// Name servers.
+    pub dns: Vec<String>,
+    /// The user's home.
+    pub home: PathBuf,
+    /// MAC addresses of the links' ends, by interface.
+    pub macs: BTreeMap<String, String>,
+}
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Mode.
+    pub mode: u32,
+    /// Keep what stands there already.
+    pub keep: bool,
+    /// Its text, or the file it is copied from.
+    pub content: Result<String, PathBuf>,
+}
+
+/// Everything a kind adds when a node is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFiles {
+    /// Folders to make.
+    pub directories: Vec<PathBuf>,
+    /// Files to write.
+    pub files: Vec<GeneratedFile>,
+    /// Environment; the user's value wins.
+    pub env: BTreeMap<String, String>,
+    /// Binds.
+    pub binds: Vec<String>,
+}
+
+/// Renders what a node's kind adds. The error names the template.
+pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeFiles, String> {
+    let kind = &node.kind_data;
+    let needs = !(kind.directories.is_empty()
+        && kind.files.is_empty()
+        && kind.late.env.is_empty()
+        && kind.late.binds.is_empty());
+    if !needs {
+        return Ok(NodeFiles::default());
+    }
+    let data = full_data(lab, node, context);
+    let fill = |text: &str| match text.contains("{{") {
+        false => Ok(text.to_string()),
+        true => template_data::fill(text, &data)
+            .map_err(|e| format!("kind `{}`: {e} in {text}", node.kind)),
+    };
+    let mut out = NodeFiles::default();
+    for directory in &kind.directories {
+        let path = fill(directory)?;
+        if !path.is_empty() {
+            out.directories.push(node.dir.join(path));
+        }
+    }
+    for file in &kind.files {
+        if file.when.as_deref().map(&fill).transpose()?.is_some_and(|w| w.trim().is_empty()) {
+            continue;
+        }
+        let default = if file.secret { 0o600 } else { 0o644 };
+        let mode = file.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok());
+        let content = match (&file.content, &file.template, &file.copy) {
+            (Some(text), _, _) => Ok(fill(text)?),
+            (None, Some(name), _) => {
+                let text = kind.templates.get(name).ok_or_else(|| {
+                    format!("kind `{}`: there is no template `{name}` beside kind.yml", node.kind)
+                })?;
+                Ok(fill(text)?)
+            }
+            (None, None, Some(from)) => Err(PathBuf::from(fill(from)?)),
+            (None, None, None) => continue,
+        };
+        out.files.push(GeneratedFile {
+            path: node.dir.join(fill(&file.path)?),
+            mode: mode.unwrap_or(default),
+            keep: file.keep && !node.enforce_startup_config,
+            content,
+        });
+    }
+    for (key, value) in &kind.late.env {
+        let value = fill(value)?;
+        if !value.is_empty() {
+            out.env.insert(key.clone(), value);
+        }
+    }
+    for bind in &kind.late.binds {
+        let bind = fill(bind)?;
+        if !bind.is_empty() {
+            out.binds.push(bind);
+        }
+    }
+    Ok(out)
+}
+
+fn full_data(lab: &Lab, node: &Node, context: &FileContext) -> Data {
+    let ends: Vec<_> = lab
+        .links
+        .iter()
+        .flat_map(|l| l.endpoints.iter().map(move |e| (l, e)))
+        .filter(|(_, e)| matches!(&e.node, EndpointNode::Node(n) if *n == node.name))
+        .collect();
+    let place = Place {
+        lab: &lab.name,
+        prefix: &lab.prefix,
+        dir: &lab.dir,
+        topo_dir: lab.topology_file.parent().unwrap_or(Path::new("/")),
+        home: &context.home,
+        mgmt: &lab.mgmt,
+    };
+    let base = template_data::data(node, place, &ends.iter().map(|(_, e)| *e).collect::<Vec<_>>());
+    let text = |s: &str| Data::String(s.into());
+    let list = |l: &[String]| Data::List(l.iter().map(|s| text(s)).collect());
+    let interfaces: Vec<Data> = ends
+        .iter()
+        .map(|(link, end)| {
+            let v4 = end.addresses.ipv4;
+            let v6 = end.addresses.ipv6;
+            let mac = end.mac.clone().or_else(|| context.macs.get(&end.interface).cloned());
+            template_data::object(vec![
+                ("Name", text(&end.interface)),
+                ("Alias", text(end.alias.as_deref().unwrap_or_default())),
+                ("MTU", Data::Int(link.mtu.into())),
+                ("MAC", text(&mac.unwrap_or_default())),
+                ("IPv4", text(&v4.map(|a| a.to_string()).unwrap_or_default())),
+                ("IPv6", text(&v6.map(|a| a.to_string()).unwrap_or_default())),
+                ("IPv4Address", text(&v4.map(|a| a.addr().to_string()).unwrap_or_default())),
+                ("IPv4Netmask", text(&v4.map(|a| a.netmask().to_string()).unwrap_or_default())),
+                ("IPv6Address", text(&v6.map(|a| a.addr().to_string()).unwrap_or_default())),
+            ])
+        })
+        .collect();
+    let v4 = context.mgmt.iter().find(|n| n.addr().is_ipv4());
+    let v6 = context.mgmt.iter().find(|n| n.addr().is_ipv6());
+    let gateway = |v4: bool| {
+        let hit = context.gateways.iter().find(|g| g.is_ipv4() == v4);
+        text(&hit.map(|g| g.to_string()).unwrap_or_default())
+    };
+    let prefix = |n: Option<&ipnet::IpNet>| {
+        n.map_or_else(|| text(""), |n| Data::Int(n.prefix_len().into()))
+    };
+    let more = vec![
+        ("StartupText", text(&context.startup_text)),
+        ("LicenseText", text(&context.license_text)),
+        ("Fresh", Data::Bool(context.fresh)),
+        ("Interfaces", Data::List(interfaces.into())),
+        ("MgmtIPv4Address", text(&v4.map(|n| n.addr().to_string()).unwrap_or_default())),
+        ("MgmtIPv4PrefixLength", prefix(v4)),
+        ("MgmtIPv4Netmask", text(&v4.map(|n| n.netmask().to_string()).unwrap_or_default())),
+        ("MgmtIPv4Gateway", gateway(true)),
+        ("MgmtIPv6Address", text(&v6.map(|n| n.addr().to_string()).unwrap_or_default())),
+        ("MgmtIPv6PrefixLength", prefix(v6)),
+        ("MgmtIPv6Gateway", gateway(false)),
+        ("SystemMAC", text(&context.system_mac)),
+        ("SSHKeys", list(&context.ssh_keys)),
+        ("DNSServers", list(&context.dns)),
+        ("CertPEM", text("")),
+        ("KeyPEM", text("")),
+        ("CAPEM", text("")),
+        ("CertBody", text("")),
+        ("KeyBody", text("")),
+        ("CABody", text("")),
+        ("Captured", Data::Map(Default::default())),
+    ];
+    match base {
+        Data::Map(map) => {
+            let mut map = (*map).clone();
+            map.extend(more.into_iter().map(|(k, v)| (Arc::from(k), v)));
+            Data::Map(Arc::new(map))
+        }
+        other => other,
+    }
+}
