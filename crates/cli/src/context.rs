@@ -14,7 +14,9 @@ use std::time::Duration;
 
 /// The environment, as far as it is text.
 pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect()
 }
 
 /// The engine of this user.
@@ -90,7 +92,8 @@ pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
     let path = discover(global.topo.as_deref())?;
     let path = std::fs::canonicalize(&path).unwrap_or(path);
     let all = LabRecord::all(&engine.directories)?;
-    let fits = |r: &&LabRecord| r.topology == path && global.name.as_ref().is_none_or(|n| *n == r.name);
+    let fits =
+        |r: &&LabRecord| r.topology == path && global.name.as_ref().is_none_or(|n| *n == r.name);
     match all.iter().find(fits) {
         Some(record) => Ok(record.clone()),
         None => Err(EngineError::NoLab(
@@ -104,7 +107,11 @@ pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write it like 90s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
-        return if seconds > 0 { Ok(Duration::from_secs(seconds)) } else { Err("must be more than zero".into()) };
+        return if seconds > 0 {
+            Ok(Duration::from_secs(seconds))
+        } else {
+            Err("must be more than zero".into())
+        };
     }
     let mut total = Duration::ZERO;
     let mut number = String::new();

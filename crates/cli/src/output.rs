@@ -92,12 +92,24 @@ pub fn node_json(rows: &[NodeRow]) -> Json {
 /// Nodes as CSV with a header line.
 pub fn node_csv(rows: &[NodeRow]) -> String {
     let columns = [
-        "lab_name", "labPath", "absLabPath", "name", "container_id", "image", "kind", "state",
-        "status", "ipv4_address", "ipv6_address", "owner",
+        "lab_name",
+        "labPath",
+        "absLabPath",
+        "name",
+        "container_id",
+        "image",
+        "kind",
+        "state",
+        "status",
+        "ipv4_address",
+        "ipv6_address",
+        "owner",
     ];
     let mut out = columns.join(",");
     let labs = node_json(rows);
-    for node in labs.as_object().into_iter().flat_map(|m| m.values()).filter_map(Json::as_array).flatten() {
+    for node in
+        labs.as_object().into_iter().flat_map(|m| m.values()).filter_map(Json::as_array).flatten()
+    {
         let cells: Vec<String> =
             columns.iter().map(|c| field(node[*c].as_str().unwrap_or_default())).collect();
         out.push('\n');
@@ -107,7 +119,11 @@ pub fn node_csv(rows: &[NodeRow]) -> String {
 }
 
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
+    if text.contains([',', '"', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
 }
 
 /// Interfaces of several nodes as a table.

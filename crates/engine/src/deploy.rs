@@ -181,7 +181,8 @@ impl Engine {
         let Planned { network, objects, difference, start } = &decision.planned;
         let mut record = decision.record.clone().unwrap_or_else(|| LabRecord::new(&lab.name));
         let made_lab_dir = record.made_lab_dir || !lab.dir.exists();
-        if decision.record.is_some() && difference.is_empty() && start.is_empty() && record.complete {
+        if decision.record.is_some() && difference.is_empty() && start.is_empty() && record.complete
+        {
             self.write_names(lab, objects)?;
             return Ok(Deployed { warnings: decision.warnings, ..Deployed::default() });
         }
@@ -289,7 +290,12 @@ impl Engine {
         let links = plan_links(lab, network.as_ref(), &others, &mut macs);
         let objects = Objects { nodes, links };
         let mut decision = Decision {
-            planned: Planned { network, objects, difference: Difference::default(), start: Vec::new() },
+            planned: Planned {
+                network,
+                objects,
+                difference: Difference::default(),
+                start: Vec::new(),
+            },
             images,
             digests: BTreeMap::new(),
             specs: BTreeMap::new(),
@@ -366,8 +372,7 @@ impl Engine {
                 != decision.digests.get(name).map(String::as_str).unwrap_or_default()
         };
         let difference = difference(&have, &decision.planned.objects, rebuild);
-        let remade: HashSet<&str> =
-            difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
+        let remade: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
         let running: HashSet<String> = runtime
             .list()?
             .into_iter()
@@ -388,11 +393,15 @@ impl Engine {
     }
 
     /// Containers of other labs, by name.
-    fn other_containers(&self, lab: &str) -> Result<BTreeMap<String, (String, String)>, EngineError> {
+    fn other_containers(
+        &self,
+        lab: &str,
+    ) -> Result<BTreeMap<String, (String, String)>, EngineError> {
         let mut out = BTreeMap::new();
         for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
             for (name, node) in record.nodes {
-                let owner = record.objects.nodes.iter().find(|o| o.name == name).map(|o| &o.namespace);
+                let owner =
+                    record.objects.nodes.iter().find(|o| o.name == name).map(|o| &o.namespace);
                 if let Some(NamespaceOf::Node(owner)) = owner {
                     out.insert(node.long_name, (record.name.clone(), owner.clone()));
                 }
@@ -489,7 +498,9 @@ fn note_interfaces(ledger: &mut Ledger, lab: &Lab, objects: &Objects) {
 /// Links whose interfaces are all there.
 fn present(have: &Objects, runtime: &NativeRuntime) -> Result<HashSet<String>, EngineError> {
     let mut names: HashMap<&NamespaceOf, HashSet<String>> = HashMap::new();
-    let ends = |l: &'_ LinkObject| [Some(l.a.clone()), l.b.clone()].into_iter().flatten().collect::<Vec<_>>();
+    let ends = |l: &'_ LinkObject| {
+        [Some(l.a.clone()), l.b.clone()].into_iter().flatten().collect::<Vec<_>>()
+    };
     for link in &have.links {
         for end in std::iter::once(&link.a).chain(&link.b) {
             if names.contains_key(&end.namespace) {
@@ -559,8 +570,9 @@ impl Apply<'_> {
         }
         self.stop_here()?;
         let ids: HashSet<&str> = difference.make_links.iter().map(|l| l.id.as_str()).collect();
-        let links: BTreeSet<usize> =
-            (0..objects.links.len()).filter(|i| ids.contains(objects.links[*i].id.as_str())).collect();
+        let links: BTreeSet<usize> = (0..objects.links.len())
+            .filter(|i| ids.contains(objects.links[*i].id.as_str()))
+            .collect();
         let nodes: BTreeSet<usize> = (0..objects.nodes.len())
             .filter(|i| {
                 let name = objects.nodes[*i].name.as_str();
@@ -671,7 +683,8 @@ impl Apply<'_> {
         self.report.event(Event::Phase("making namespaces", missing.len()));
         for (owner, netns) in missing.iter().zip(Netns::create_many(missing.len())?) {
             let netns = netns.with_label(format!("node {owner}"));
-            let path = self.runtime.keep_fd(&format!("netns:{owner}"), netns.try_clone()?.into())?;
+            let path =
+                self.runtime.keep_fd(&format!("netns:{owner}"), netns.try_clone()?.into())?;
             if let Some(node) = record.nodes.get_mut(*owner) {
                 netns_link::show(&self.engine.directories.netns, &node.long_name, &path)?;
                 node.netns = Some(path);
@@ -730,16 +743,18 @@ impl Apply<'_> {
             n => n,
         };
         self.report.event(Event::Phase("starting nodes", nodes.len()));
-        let (failed, _) = schedule::run(&before, workers, &|| (self.options.interrupted)(), &|t| {
-            match &order.tasks[t].0 {
+        let (failed, _) =
+            schedule::run(&before, workers, &|| (self.options.interrupted)(), &|t| match &order
+                .tasks[t]
+                .0
+            {
                 Task::Stage(task) => stages.run(&starting[task.node], *task),
                 Task::Link(l) => match wires.make(&[&objects.links[*l]]) {
                     Ok(f) if f.is_empty() => Outcome::Done,
                     Ok(f) => Outcome::Failed(f[0].why.clone()),
                     Err(e) => Outcome::Failed(e.to_string()),
                 },
-            }
-        });
+            });
         self.report.event(Event::Done);
         Ok(failed
             .into_iter()

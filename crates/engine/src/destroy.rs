@@ -144,11 +144,17 @@ impl Engine {
     }
 
     /// Gives addresses back; the last lab removes the network and puts the host's settings back.
-    fn leave_networks(&self, record: &LabRecord, options: &DestroyOptions) -> Result<(), EngineError> {
+    fn leave_networks(
+        &self,
+        record: &LabRecord,
+        options: &DestroyOptions,
+    ) -> Result<(), EngineError> {
         let mut locked = Ledger::lock(&self.directories)?;
         locked.ledger.interfaces.retain(|_, lab| *lab != record.name);
         let host = Netns::current()?;
-        if let Some(network) = record.network.as_ref().and_then(|n| locked.ledger.networks.get_mut(n)) {
+        if let Some(network) =
+            record.network.as_ref().and_then(|n| locked.ledger.networks.get_mut(n))
+        {
             network.users.remove(&record.name);
             if network.users.is_empty() && !options.keep_mgmt_net {
                 let network = network.clone();

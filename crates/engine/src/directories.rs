@@ -26,9 +26,9 @@ impl Directories {
         let home = var("HOME").unwrap_or_else(|| "/".into());
         let state = var("NETLOOM_STATE_DIR").unwrap_or_else(|| match root {
             true => "/var/lib/netloom".into(),
-            false => var("XDG_STATE_HOME")
-                .unwrap_or_else(|| home.join(".local/state"))
-                .join("netloom"),
+            false => {
+                var("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state")).join("netloom")
+            }
         });
         let run = var("NETLOOM_RUN_DIR").unwrap_or_else(|| match (root, var("XDG_RUNTIME_DIR")) {
             (true, _) => "/run/netloom".into(),

@@ -22,7 +22,9 @@ pub enum EngineError {
         node: String,
     },
     /// The name belongs to another lab.
-    #[error("a lab named `{name}` is deployed already, from {topology}; destroy it first, or give this one another name with --name")]
+    #[error(
+        "a lab named `{name}` is deployed already, from {topology}; destroy it first, or give this one another name with --name"
+    )]
     NameTaken {
         /// The lab.
         name: String,

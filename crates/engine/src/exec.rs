@@ -19,8 +19,8 @@ pub struct Selection {
 impl Selection {
     /// Whether a node is meant.
     pub fn includes(&self, name: &str, node: &crate::NodeRecord) -> bool {
-        let named = self.nodes.is_empty()
-            || self.nodes.iter().any(|n| n == name || *n == node.long_name);
+        let named =
+            self.nodes.is_empty() || self.nodes.iter().any(|n| n == name || *n == node.long_name);
         named
             && self.labels.iter().all(|l| match l.split_once('=') {
                 Some((k, v)) => node.labels.get(k).is_some_and(|have| have == v),
@@ -50,15 +50,18 @@ impl Engine {
         selection: &Selection,
         argv: &[String],
     ) -> Result<Vec<ExecResult>, EngineError> {
-        let runtime = self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+        let runtime =
+            self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
         let chosen: Vec<_> = lab
             .nodes
             .iter()
             .filter(|(name, node)| selection.includes(name, node))
             .filter(|(name, _)| lab.objects.nodes.iter().any(|o| o.name == **name && o.container))
             .collect();
-        if let Some(missing) =
-            selection.nodes.iter().find(|n| !lab.nodes.iter().any(|(s, r)| *s == **n || r.long_name == **n))
+        if let Some(missing) = selection
+            .nodes
+            .iter()
+            .find(|n| !lab.nodes.iter().any(|(s, r)| *s == **n || r.long_name == **n))
         {
             return Err(EngineError::NoNode { lab: lab.name.clone(), node: missing.clone() });
         }
@@ -83,7 +86,8 @@ impl Engine {
 
     /// Runs a command in a node on the caller's terminal; returns its exit code.
     pub fn attach(&self, lab: &LabRecord, node: &str, spec: &ExecSpec) -> Result<i32, EngineError> {
-        let runtime = self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+        let runtime =
+            self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
         Ok(runtime.exec_attached(&self.container(lab, node)?, spec)?)
     }
 
@@ -119,11 +123,8 @@ pub fn run_command(runtime: &dyn Runtime, report: &dyn Reporter, node: &Node, co
 pub fn run_on_host(report: &dyn Reporter, node: &Node, command: &str, folder: &Path) {
     let argv = shlex::split(command).unwrap_or_default();
     let Some((program, arguments)) = argv.split_first() else { return };
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output();
+    let output =
+        Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
     let (code, stdout, stderr) = match output {
         Ok(out) => (out.status.code().unwrap_or(-1), lossy(&out.stdout), lossy(&out.stderr)),
         Err(e) => (-1, String::new(), e.to_string()),

@@ -11,7 +11,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What the kind of a node adds, with everything known now.
-pub fn render(lab: &Lab, node: &Node, object: &NodeObject, home: &Path) -> Result<NodeFiles, String> {
+pub fn render(
+    lab: &Lab,
+    node: &Node,
+    object: &NodeObject,
+    home: &Path,
+) -> Result<NodeFiles, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
     let startup_text = match &node.startup_config {
         Some(StartupConfig::File(p)) => read(p)?,

@@ -72,7 +72,9 @@ impl Engine {
         };
         let mut rows = Vec::new();
         for (name, node) in &record.nodes {
-            let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else { continue };
+            let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else {
+                continue;
+            };
             if !object.container {
                 continue;
             }
@@ -104,7 +106,11 @@ impl Engine {
     }
 
     /// The interfaces of a node.
-    pub fn interfaces(&self, record: &LabRecord, node: &str) -> Result<Vec<InterfaceRow>, EngineError> {
+    pub fn interfaces(
+        &self,
+        record: &LabRecord,
+        node: &str,
+    ) -> Result<Vec<InterfaceRow>, EngineError> {
         let missing = || EngineError::NoNode { lab: record.name.clone(), node: node.into() };
         let (name, _) = record
             .nodes
@@ -114,8 +120,12 @@ impl Engine {
         let object = record.objects.nodes.iter().find(|o| o.name == *name).ok_or_else(missing)?;
         let netns = match &object.namespace {
             NamespaceOf::Host => Netns::current()?,
-            NamespaceOf::Node(owner) => self.namespace_of(&record.name, owner)?.ok_or_else(missing)?,
-            NamespaceOf::Other { lab, node } => self.namespace_of(lab, node)?.ok_or_else(missing)?,
+            NamespaceOf::Node(owner) => {
+                self.namespace_of(&record.name, owner)?.ok_or_else(missing)?
+            }
+            NamespaceOf::Other { lab, node } => {
+                self.namespace_of(lab, node)?.ok_or_else(missing)?
+            }
         };
         let mut rows: Vec<InterfaceRow> = observe::links_in(&netns)?
             .into_iter()

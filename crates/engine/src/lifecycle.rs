@@ -18,17 +18,32 @@ enum Change {
 
 impl Engine {
     /// Starts nodes and runs their commands again.
-    pub fn start(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+    pub fn start(
+        &self,
+        lab: &str,
+        nodes: &[String],
+        report: &dyn Reporter,
+    ) -> Result<(), EngineError> {
         self.change(lab, nodes, Change::Start, report)
     }
 
     /// Stops nodes.
-    pub fn stop(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+    pub fn stop(
+        &self,
+        lab: &str,
+        nodes: &[String],
+        report: &dyn Reporter,
+    ) -> Result<(), EngineError> {
         self.change(lab, nodes, Change::Stop, report)
     }
 
     /// Stops nodes and starts them again.
-    pub fn restart(&self, lab: &str, nodes: &[String], report: &dyn Reporter) -> Result<(), EngineError> {
+    pub fn restart(
+        &self,
+        lab: &str,
+        nodes: &[String],
+        report: &dyn Reporter,
+    ) -> Result<(), EngineError> {
         self.change(lab, nodes, Change::Restart, report)
     }
 
@@ -67,10 +82,8 @@ impl Engine {
                     scope.spawn(move || {
                         let done = one(runtime, report, name, node, change);
                         report.event(Event::Step);
-                        done.err().map(|e| Failure {
-                            what: format!("node {name}"),
-                            why: e.to_string(),
-                        })
+                        done.err()
+                            .map(|e| Failure { what: format!("node {name}"), why: e.to_string() })
                     })
                 })
                 .collect();

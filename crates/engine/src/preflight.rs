@@ -48,11 +48,18 @@ pub fn check(
     Ok(out)
 }
 
-fn image(node: &Node, images: &mut Images, found: &mut Diagnostics) -> Result<Option<Image>, EngineError> {
+fn image(
+    node: &Node,
+    images: &mut Images,
+    found: &mut Diagnostics,
+) -> Result<Option<Image>, EngineError> {
     if node.kind_data.class == Class::Vm && node.image != "host" {
         found.push(
-            Diagnostic::error("needs-vm-launcher", format!("kind `{}` needs the VM launcher, which is not there yet", node.kind))
-                .at(node.span),
+            Diagnostic::error(
+                "needs-vm-launcher",
+                format!("kind `{}` needs the VM launcher, which is not there yet", node.kind),
+            )
+            .at(node.span),
         );
         return Ok(None);
     }
@@ -75,17 +82,21 @@ fn image(node: &Node, images: &mut Images, found: &mut Diagnostics) -> Result<Op
             };
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`? {fetch}"),
-                None => format!("{fetch}: bring it in with `netloom image import FILE --ref {}`", node.image),
+                None => format!(
+                    "{fetch}: bring it in with `netloom image import FILE --ref {}`",
+                    node.image
+                ),
             };
             found.push(
-                Diagnostic::error("missing-image", format!("there is no image `{}` here", node.image))
-                    .at(node.span_of("image"))
-                    .hint(hint),
+                Diagnostic::error(
+                    "missing-image",
+                    format!("there is no image `{}` here", node.image),
+                )
+                .at(node.span_of("image"))
+                .hint(hint),
             );
         }
-        Err(why) => found.push(
-            Diagnostic::error("bad-image", why).at(node.span_of("image")),
-        ),
+        Err(why) => found.push(Diagnostic::error("bad-image", why).at(node.span_of("image"))),
     }
     Ok(None)
 }
@@ -96,15 +107,25 @@ fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
         // What stands in the lab directory may be made by the deploy itself.
         if !bind.source.exists() && !bind.source.starts_with(&lab.dir) {
             found.push(
-                Diagnostic::error("missing-bind", format!("there is no `{}` to bind into node `{}`", bind.source.display(), node.name))
-                    .at(node.span_of("binds"))
-                    .hint(format!("the bind is `{text}`; relative paths start at the topology file")),
+                Diagnostic::error(
+                    "missing-bind",
+                    format!(
+                        "there is no `{}` to bind into node `{}`",
+                        bind.source.display(),
+                        node.name
+                    ),
+                )
+                .at(node.span_of("binds"))
+                .hint(format!("the bind is `{text}`; relative paths start at the topology file")),
             );
         }
         if !bind.target.is_absolute() {
             found.push(
-                Diagnostic::error("bad-bind", format!("the target of `{text}` is not an absolute path"))
-                    .at(node.span_of("binds")),
+                Diagnostic::error(
+                    "bad-bind",
+                    format!("the target of `{text}` is not an absolute path"),
+                )
+                .at(node.span_of("binds")),
             );
         }
     }
@@ -112,22 +133,31 @@ fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
         && !path.is_file()
     {
         found.push(
-            Diagnostic::error("missing-startup-config", format!("there is no start-up configuration `{}`", path.display()))
-                .at(node.span_of("startup-config")),
+            Diagnostic::error(
+                "missing-startup-config",
+                format!("there is no start-up configuration `{}`", path.display()),
+            )
+            .at(node.span_of("startup-config")),
         );
     }
     if let Some(path) = node.license.as_ref().filter(|p| !p.is_file()) {
         found.push(
-            Diagnostic::error("missing-license", format!("there is no licence file `{}`", path.display()))
-                .at(node.span_of("license")),
+            Diagnostic::error(
+                "missing-license",
+                format!("there is no licence file `{}`", path.display()),
+            )
+            .at(node.span_of("license")),
         );
     }
     for device in &node.devices {
         let source = device.split(':').next().unwrap_or_default();
         if !std::path::Path::new(source).exists() {
             found.push(
-                Diagnostic::error("missing-device", format!("there is no device `{source}` on this machine"))
-                    .at(node.span_of("devices")),
+                Diagnostic::error(
+                    "missing-device",
+                    format!("there is no device `{source}` on this machine"),
+                )
+                .at(node.span_of("devices")),
             );
         }
     }
@@ -155,12 +185,19 @@ fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
                 .hint("use `kind: bridge`"),
         ),
         Role::K8sCluster => found.push(
-            Diagnostic::error("unsupported", "Kubernetes clusters are not made by the native runtime yet").at(node.span),
+            Diagnostic::error(
+                "unsupported",
+                "Kubernetes clusters are not made by the native runtime yet",
+            )
+            .at(node.span),
         ),
         Role::ExtContainer if !situation.others.contains_key(&node.name) => found.push(
-            Diagnostic::error("missing-container", format!("there is no container `{}`", node.name))
-                .at(node.span)
-                .hint("it must be running before this lab is deployed"),
+            Diagnostic::error(
+                "missing-container",
+                format!("there is no container `{}`", node.name),
+            )
+            .at(node.span)
+            .hint("it must be running before this lab is deployed"),
         ),
         _ => {}
     }
@@ -175,12 +212,18 @@ fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut D
     let names = lab.nodes.iter().map(|n| n.name.as_str());
     let near = did_you_mean(other, names.chain(situation.others.keys().map(String::as_str)));
     found.push(
-        Diagnostic::error("missing-container", format!("there is no container `{other}` whose network node `{}` could share", node.name))
-            .at(node.span_of("network-mode"))
-            .hint(match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "name a node of this file, or a container that runs already".into(),
-            }),
+        Diagnostic::error(
+            "missing-container",
+            format!(
+                "there is no container `{other}` whose network node `{}` could share",
+                node.name
+            ),
+        )
+        .at(node.span_of("network-mode"))
+        .hint(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "name a node of this file, or a container that runs already".into(),
+        }),
     );
 }
 
@@ -190,22 +233,29 @@ fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     }
     if let Some((lab, other)) = situation.others.get(&node.long_name) {
         found.push(
-            Diagnostic::error("name-taken", format!("`{}` is the name of node `{other}` of lab `{lab}` already", node.long_name))
-                .at(node.span)
-                .hint("give one of them another name or prefix"),
+            Diagnostic::error(
+                "name-taken",
+                format!(
+                    "`{}` is the name of node `{other}` of lab `{lab}` already",
+                    node.long_name
+                ),
+            )
+            .at(node.span)
+            .hint("give one of them another name or prefix"),
         );
     }
 }
 
 fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
-    let mine = |name: &str| {
-        situation.ledger.interfaces.get(name) == Some(&lab.name)
-            || situation.record.is_some_and(|r| {
-                r.objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(|e| {
-                    e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name
+    let mine =
+        |name: &str| {
+            situation.ledger.interfaces.get(name) == Some(&lab.name)
+                || situation.record.is_some_and(|r| {
+                    r.objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(
+                        |e| e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name,
+                    )
                 })
-            })
-    };
+        };
     for link in &lab.links {
         for end in &link.endpoints {
             let on_host = match &end.node {
@@ -216,18 +266,28 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
                 EndpointNode::Macvlan => {
                     if situation.machine.link(&end.interface).is_none() {
                         found.push(
-                            Diagnostic::error("missing-interface", format!("there is no interface `{}` on this machine", end.interface))
-                                .at(end.span),
+                            Diagnostic::error(
+                                "missing-interface",
+                                format!(
+                                    "there is no interface `{}` on this machine",
+                                    end.interface
+                                ),
+                            )
+                            .at(end.span),
                         );
                     }
                     false
                 }
             };
-            if on_host && situation.machine.link(&end.interface).is_some() && !mine(&end.interface) {
+            if on_host && situation.machine.link(&end.interface).is_some() && !mine(&end.interface)
+            {
                 found.push(
-                    Diagnostic::error("name-taken", format!("interface `{}` exists on this machine already", end.interface))
-                        .at(end.span)
-                        .hint("choose another name, or remove it first"),
+                    Diagnostic::error(
+                        "name-taken",
+                        format!("interface `{}` exists on this machine already", end.interface),
+                    )
+                    .at(end.span)
+                    .hint("choose another name, or remove it first"),
                 );
             }
         }
@@ -235,8 +295,11 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
             && tunnel.remote.parse::<std::net::IpAddr>().is_err()
         {
             found.push(
-                Diagnostic::error("bad-address", format!("`{}` is not an address; names are not looked up yet", tunnel.remote))
-                    .at(link.span),
+                Diagnostic::error(
+                    "bad-address",
+                    format!("`{}` is not an address; names are not looked up yet", tunnel.remote),
+                )
+                .at(link.span),
             );
         }
     }

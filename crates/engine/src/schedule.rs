@@ -1,7 +1,7 @@
 //! Runs a graph of tasks with bounded concurrency, each as soon as what it waits for is over.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -141,12 +141,11 @@ mod tests {
     #[test]
     fn later_is_tried_again() {
         let tries = AtomicUsize::new(0);
-        let (failures, left) = run::<()>(&[vec![]], 2, &|| false, &|_| {
-            match tries.fetch_add(1, Ordering::SeqCst) {
+        let (failures, left) =
+            run::<()>(&[vec![]], 2, &|| false, &|_| match tries.fetch_add(1, Ordering::SeqCst) {
                 0..3 => Outcome::Later(Duration::from_millis(1)),
                 _ => Outcome::Done,
-            }
-        });
+            });
         assert!(failures.is_empty());
         assert_eq!((tries.load(Ordering::SeqCst), left), (4, 0));
     }

@@ -69,8 +69,12 @@ pub struct Parts<'a> {
 /// The container of a node. Keys that the native runtime cannot honour are added to `warnings`.
 pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec {
     let Parts { lab, node, image, paths, .. } = parts;
-    let mut binds: Vec<Bind> =
-        node.binds.iter().chain(&parts.files.binds).filter_map(|b| bind(lab, node, b, paths)).collect();
+    let mut binds: Vec<Bind> = node
+        .binds
+        .iter()
+        .chain(&parts.files.binds)
+        .filter_map(|b| bind(lab, node, b, paths))
+        .collect();
     for volume in &node.volumes {
         let mut split = volume.split(':');
         if let (Some(name), Some(target)) = (split.next(), split.next()) {
@@ -80,7 +84,11 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
         }
     }
     let folder = paths.directories.node(&lab.name, &node.name);
-    for (name, target) in [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")] {
+    for (name, target) in [
+        ("hosts", "/etc/hosts"),
+        ("resolv.conf", "/etc/resolv.conf"),
+        ("hostname", "/etc/hostname"),
+    ] {
         if !binds.iter().any(|b| b.target == Path::new(target)) {
             binds.push(Bind {
                 source: folder.join(name),
@@ -130,7 +138,7 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
             }
             _ => node.sysctls.clone(),
         },
-        ulimits: vec![Ulimit { name: "nofile".into(), soft: 1_048_576, hard: 1_048_576 }],
+        ulimits: open_files().into_iter().collect(),
         privileged: node.privileged,
         cap_add: node.cap_add.clone(),
         cap_drop: Vec::new(),
@@ -150,13 +158,24 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
     }
 }
 
+/// As many open files as this machine grants, up to what existing labs get.
+fn open_files() -> Option<Ulimit> {
+    let (_, hard) =
+        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok()?;
+    let most = hard.min(1_048_576);
+    Some(Ulimit { name: "nofile".into(), soft: most, hard: most })
+}
+
 fn owned((k, v): (&String, &String)) -> (String, String) {
     (k.clone(), v.clone())
 }
 
 fn warn(node: &Node, warnings: &mut Vec<String>) {
     let mut say = |key: &str, what: &str| {
-        warnings.push(format!("node `{}`: `{key}` is not honoured by the native runtime yet: {what}", node.name));
+        warnings.push(format!(
+            "node `{}`: `{key}` is not honoured by the native runtime yet: {what}",
+            node.name
+        ));
     };
     if !node.ports.is_empty() {
         say("ports", "reach the node by its management address");

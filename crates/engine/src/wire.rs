@@ -1,8 +1,8 @@
 //! Links of a plan, made and unmade through the datapath.
 
+use crate::EngineError;
 use crate::error::Failure;
 use crate::machine::Machine;
-use crate::EngineError;
 use ipnet::IpNet;
 use netloom_datapath::addr::{self, AddrSpec};
 use netloom_datapath::link::bridge::{self, BridgeSpec};
@@ -13,7 +13,9 @@ use netloom_datapath::link::vxlan::{self, VxlanSpec};
 use netloom_datapath::link::{self as links};
 use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec};
 use netloom_datapath::{Cidr, Netns, Socket, stitch};
-use netloom_plan::{Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name};
+use netloom_plan::{
+    Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name,
+};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -65,7 +67,11 @@ impl Wires<'_> {
         Ok(failures)
     }
 
-    fn make_pairs(&self, list: &[&LinkObject], failures: &mut Vec<Failure>) -> Result<(), EngineError> {
+    fn make_pairs(
+        &self,
+        list: &[&LinkObject],
+        failures: &mut Vec<Failure>,
+    ) -> Result<(), EngineError> {
         let mut specs = Vec::with_capacity(list.len());
         let mut made = Vec::with_capacity(list.len());
         for link in list {
@@ -167,7 +173,11 @@ impl Wires<'_> {
     }
 
     /// Addresses of all ends.
-    fn address(&self, list: &[&LinkObject], failures: &mut Vec<Failure>) -> Result<(), EngineError> {
+    fn address(
+        &self,
+        list: &[&LinkObject],
+        failures: &mut Vec<Failure>,
+    ) -> Result<(), EngineError> {
         let mut specs = Vec::new();
         let mut of = Vec::new();
         for link in list {
@@ -236,7 +246,11 @@ impl Wires<'_> {
     }
 
     /// Legs in the management network.
-    pub fn attach(&self, network: &Network, nodes: &[&NodeObject]) -> Result<Vec<Failure>, EngineError> {
+    pub fn attach(
+        &self,
+        network: &Network,
+        nodes: &[&NodeObject],
+    ) -> Result<Vec<Failure>, EngineError> {
         let mut list = Vec::new();
         let mut of = Vec::new();
         for node in nodes {
@@ -302,7 +316,11 @@ fn macvlan_mode(mode: &str) -> Mode {
     }
 }
 
-fn tunnel<'a>(netns: &'a Netns, name: &str, t: &VxlanParameters) -> Result<VxlanSpec<'a>, EngineError> {
+fn tunnel<'a>(
+    netns: &'a Netns,
+    name: &str,
+    t: &VxlanParameters,
+) -> Result<VxlanSpec<'a>, EngineError> {
     let remote: IpAddr = t.remote.parse().map_err(|_| {
         let what = format!("`{}` is not an address; names are not looked up yet", t.remote);
         EngineError::Io(std::io::Error::other(what))

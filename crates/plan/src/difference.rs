@@ -31,7 +31,8 @@ impl Difference {
 /// and so are the links that end in its namespace.
 pub fn difference(have: &Objects, want: &Objects, rebuild: impl Fn(&str) -> bool) -> Difference {
     let mut out = Difference::default();
-    let wanted: HashMap<&str, &NodeObject> = want.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
+    let wanted: HashMap<&str, &NodeObject> =
+        want.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
     for node in &have.nodes {
         if wanted.get(node.name.as_str()).is_none_or(|w| *w != node || rebuild(&node.name)) {
             out.remove_nodes.push(node.name.clone());
@@ -55,8 +56,7 @@ pub fn difference(have: &Objects, want: &Objects, rebuild: impl Fn(&str) -> bool
     let keep: std::collections::HashSet<&str> = keep.into_iter().collect();
     let remove_links =
         have.links.iter().filter(|l| !keep.contains(l.id.as_str())).map(|l| l.id.clone()).collect();
-    let make_links =
-        want.links.iter().filter(|l| !keep.contains(l.id.as_str())).cloned().collect();
+    let make_links = want.links.iter().filter(|l| !keep.contains(l.id.as_str())).cloned().collect();
     let make_nodes = want
         .nodes
         .iter()

@@ -40,9 +40,12 @@ impl Context<'_> {
         let mut ends: Vec<&LinkEndpoint> = link.endpoints.iter().collect();
         let how = match &link.kind {
             // The namespaces are ours and outlive the processes: one pair does what two did.
-            LinkKind::Veth | LinkKind::VethStitch | LinkKind::Host | LinkKind::MgmtNet => Impl::Veth,
+            LinkKind::Veth | LinkKind::VethStitch | LinkKind::Host | LinkKind::MgmtNet => {
+                Impl::Veth
+            }
             LinkKind::Macvlan { mode } => {
-                let parent = ends.iter().find(|e| e.node == EndpointNode::Macvlan)?.interface.clone();
+                let parent =
+                    ends.iter().find(|e| e.node == EndpointNode::Macvlan)?.interface.clone();
                 ends.retain(|e| e.node != EndpointNode::Macvlan);
                 Impl::Macvlan { parent, mode: mode.clone() }
             }

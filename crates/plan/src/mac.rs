@@ -89,8 +89,9 @@ mod tests {
         macs.take(one);
         assert_ne!(one, macs.derive("l", "n", "eth1", None, false));
         let mut macs = Macs::default();
-        let all: HashSet<_> =
-            (0..40_000).map(|i| macs.derive("l", "n", &format!("e{i}"), None, i % 5 == 0)).collect();
+        let all: HashSet<_> = (0..40_000)
+            .map(|i| macs.derive("l", "n", &format!("e{i}"), None, i % 5 == 0))
+            .collect();
         assert_eq!(all.len(), 40_000);
     }
 }

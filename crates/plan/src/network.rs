@@ -188,7 +188,8 @@ impl Network {
         });
         let nodes: Vec<_> = lab.nodes.iter().filter(|n| n.managed()).collect();
         for node in &nodes {
-            let fixed = if v4 { node.mgmt_ipv4.map(IpAddr::V4) } else { node.mgmt_ipv6.map(IpAddr::V6) };
+            let fixed =
+                if v4 { node.mgmt_ipv4.map(IpAddr::V4) } else { node.mgmt_ipv6.map(IpAddr::V6) };
             if let Some(address) = fixed {
                 if let Some(user) = taken.get(&address) {
                     let node = node.name.clone();
@@ -198,7 +199,9 @@ impl Network {
                 *family(mine.entry(node.name.clone()).or_default(), v4) = Some(address);
             }
         }
-        let fixed = |n: &netloom_topology::Node| if v4 { n.mgmt_ipv4.is_some() } else { n.mgmt_ipv6.is_some() };
+        let fixed = |n: &netloom_topology::Node| {
+            if v4 { n.mgmt_ipv4.is_some() } else { n.mgmt_ipv6.is_some() }
+        };
         for node in nodes.iter().filter(|n| !fixed(n)) {
             let have = family(mine.entry(node.name.clone()).or_default(), v4);
             if have.is_some_and(|a| !net.contains(&a) || !pool.take(a)) {
@@ -230,7 +233,9 @@ fn host(net: IpNet, n: u32) -> IpAddr {
 
 fn before_last(net: IpNet) -> IpAddr {
     match net {
-        IpNet::V4(v) => IpAddr::V4((u32::from(v.broadcast()) - u32::from(v.prefix_len() < 31)).into()),
+        IpNet::V4(v) => {
+            IpAddr::V4((u32::from(v.broadcast()) - u32::from(v.prefix_len() < 31)).into())
+        }
         IpNet::V6(v) => IpAddr::V6(v.broadcast()),
     }
 }
@@ -248,9 +253,11 @@ fn subnet(
     let Some(text) = text else { return Ok(None) };
     let clash = |net: IpNet| others.iter().find(|(o, _)| overlaps(net, *o));
     if text == "auto" {
-        return (0..).map_while(auto).find(|n| clash(*n).is_none()).map(Some).ok_or_else(|| {
-            NetworkError::NoSubnet(mgmt.network.clone())
-        });
+        return (0..)
+            .map_while(auto)
+            .find(|n| clash(*n).is_none())
+            .map(Some)
+            .ok_or_else(|| NetworkError::NoSubnet(mgmt.network.clone()));
     }
     let Some(net) = text.parse::<IpNet>().ok().map(|n| n.trunc()) else { return Ok(None) };
     match clash(net) {

@@ -62,9 +62,7 @@ pub fn namespace(
         return match at.kind_data.role {
             Role::Bridge | Role::OvsBridge | Role::Host => NamespaceOf::Host,
             Role::ExtContainer => match others.get(&at.name) {
-                Some((lab, node)) => {
-                    NamespaceOf::Other { lab: lab.clone(), node: node.clone() }
-                }
+                Some((lab, node)) => NamespaceOf::Other { lab: lab.clone(), node: node.clone() },
                 None => NamespaceOf::Node(at.name.clone()),
             },
             _ => NamespaceOf::Node(at.name.clone()),

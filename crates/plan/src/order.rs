@@ -36,7 +36,12 @@ pub struct Order {
 const STAGES: [&str; 5] = ["create", "create-links", "configure", "healthy", "exit"];
 
 /// Orders the making of `nodes` and `links` (positions in `objects`).
-pub fn order(lab: &Lab, objects: &Objects, nodes: &BTreeSet<usize>, links: &BTreeSet<usize>) -> Order {
+pub fn order(
+    lab: &Lab,
+    objects: &Objects,
+    nodes: &BTreeSet<usize>,
+    links: &BTreeSet<usize>,
+) -> Order {
     let position: HashMap<&str, usize> =
         objects.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
     let mut awaited = BTreeSet::new();

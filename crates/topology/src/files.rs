@@ -164,9 +164,8 @@ fn full_data(lab: &Lab, node: &Node, context: &FileContext) -> Data {
         let hit = context.gateways.iter().find(|g| g.is_ipv4() == v4);
         text(&hit.map(|g| g.to_string()).unwrap_or_default())
     };
-    let prefix = |n: Option<&ipnet::IpNet>| {
-        n.map_or_else(|| text(""), |n| Data::Int(n.prefix_len().into()))
-    };
+    let prefix =
+        |n: Option<&ipnet::IpNet>| n.map_or_else(|| text(""), |n| Data::Int(n.prefix_len().into()));
     let more = vec![
         ("StartupText", text(&context.startup_text)),
         ("LicenseText", text(&context.license_text)),

@@ -22,7 +22,9 @@ pub fn apply(
     let kind = node.kind_data.clone();
     let mut t = Templates { node_span: node.span, kind: &node.kind.clone(), data: None, found };
     if node.r#type.is_empty() {
-        let value = t.fill(kind.defaults.r#type.as_deref(), || template_data::data(node, common.place(), ends));
+        let value = t.fill(kind.defaults.r#type.as_deref(), || {
+            template_data::data(node, common.place(), ends)
+        });
         node.r#type = value;
     }
     node.labels.insert("clab-node-type".into(), node.r#type.clone());

@@ -35,7 +35,8 @@ pub use files::{FileContext, GeneratedFile, NodeFiles, node_files};
 pub use inputs::{Files, Git, Inputs, Overrides, Settings};
 pub use lab::{
     AddressPair, Credentials, Dns, EndpointNode, Healthcheck, Lab, Link, LinkEndpoint, LinkKind,
-    Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel, WaitFor,
+    Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel,
+    WaitFor,
 };
 pub use resolve::{Resolved, resolve};
 pub use schema::{Key, Merge, Shape, Type, json_schema, topology_reference};

@@ -2,9 +2,7 @@
 
 use crate::expand::unset_hint;
 use crate::inputs::Inputs;
-use crate::lab::{
-    Credentials, Dns, Healthcheck, Mgmt, Node, PullPolicy, StartupConfig,
-};
+use crate::lab::{Credentials, Dns, Healthcheck, Mgmt, Node, PullPolicy, StartupConfig};
 use crate::merge::{Levels, env_file, environment, json};
 use crate::{magic, ports, stages};
 use netloom_diag::{Diagnostic, Diagnostics, Span};
@@ -386,5 +384,5 @@ mod tests {
         assert_eq!(long_name("clab", "l", "n"), "clab-l-n");
         assert_eq!(long_name("", "l", "n"), "n");
         assert_eq!(long_name("__lab-name", "l", "n"), "l-n");
-            }
+    }
 }

@@ -23,7 +23,8 @@ struct Check {
 fn checks() -> Vec<Check> {
     let exists = |p: &str| std::path::Path::new(p).exists();
     let on_path = |p: &str| {
-        std::env::var_os("PATH").is_some_and(|v| std::env::split_paths(&v).any(|d| d.join(p).is_file()))
+        std::env::var_os("PATH")
+            .is_some_and(|v| std::env::split_paths(&v).any(|d| d.join(p).is_file()))
             || exists(&format!("/usr/sbin/{p}"))
     };
     let overlay = std::fs::read_to_string("/proc/filesystems").is_ok_and(|t| t.contains("overlay"));
@@ -73,7 +74,9 @@ pub fn run(a: Arguments) -> Result<u8> {
             .map(|c| json!({"check": c.what, "ok": c.fine, "needed": c.needed, "cure": c.cure}))
             .collect();
         let kernel: Vec<String> = findings.as_ref().map(lines).unwrap_or_default();
-        crate::output::json(&json!({"checks": list, "kernel": kernel, "state": engine.directories.state}))?;
+        crate::output::json(
+            &json!({"checks": list, "kernel": kernel, "state": engine.directories.state}),
+        )?;
     } else {
         for c in &checks {
             let word = match (c.fine, c.needed) {

@@ -59,7 +59,11 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         _ => plain(&results)?,
     }
     // The first command that failed decides.
-    Ok(results.iter().map(|r| r.output.as_ref().map_or(1, |o| code(o.code))).find(|c| *c != 0).unwrap_or(0))
+    Ok(results
+        .iter()
+        .map(|r| r.output.as_ref().map_or(1, |o| code(o.code)))
+        .find(|c| *c != 0)
+        .unwrap_or(0))
 }
 
 /// An exit code that fits.
@@ -100,7 +104,9 @@ fn as_json(results: &[ExecResult]) -> Json {
             _ => Json::String(stdout),
         };
         let entry = json!({"cmd": r.argv, "return-code": code, "stdout": stdout, "stderr": stderr});
-        if let Some(list) = out.entry(r.container.clone()).or_insert_with(|| json!([])).as_array_mut() {
+        if let Some(list) =
+            out.entry(r.container.clone()).or_insert_with(|| json!([])).as_array_mut()
+        {
             list.push(entry);
         }
     }

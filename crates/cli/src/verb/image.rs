@@ -80,7 +80,12 @@ pub fn run(verb: Verb) -> Result<u8> {
             let labs = netloom_engine::LabRecord::all(&engine.directories)?;
             let used = |layer: &Path| users(&store, &labs, layer);
             let removed = store.remove(&name, used).map_err(hinted)?;
-            eprintln!("removed {}: {} layers, {} MB", name.short(), removed.layers, removed.bytes >> 20);
+            eprintln!(
+                "removed {}: {} layers, {} MB",
+                name.short(),
+                removed.layers,
+                removed.bytes >> 20
+            );
         }
     }
     Ok(0)

@@ -51,7 +51,10 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         true => LabRecord::all(&engine.directories)?,
         false => match context::record(global, &engine) {
             Ok(record) => vec![record],
-            Err(e) if matches!(e.downcast_ref(), Some(EngineError::NoLab(_))) && a.format != "table" => {
+            Err(e)
+                if matches!(e.downcast_ref(), Some(EngineError::NoLab(_)))
+                    && a.format != "table" =>
+            {
                 Vec::new()
             }
             Err(e) => return Err(e),
@@ -70,7 +73,12 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     Ok(0)
 }
 
-fn interfaces(engine: &Engine, record: &LabRecord, node: Option<String>, format: &str) -> Result<u8> {
+fn interfaces(
+    engine: &Engine,
+    record: &LabRecord,
+    node: Option<String>,
+    format: &str,
+) -> Result<u8> {
     let mut nodes = Vec::new();
     match node {
         Some(node) => {

@@ -33,12 +33,16 @@ pub fn run(verb: Verb) -> Result<u8> {
         Verb::Show { name } => {
             let catalogue = Catalogue::builtin();
             let kind = catalogue.get(&name).with_context(|| {
-                format!("there is no kind `{name}`; near names: {}", catalogue.near(&name).join(", "))
+                format!(
+                    "there is no kind `{name}`; near names: {}",
+                    catalogue.near(&name).join(", ")
+                )
             })?;
             print!("{}", serde_saphyr::to_string(&**kind)?);
         }
         Verb::Check { file } => {
-            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let text =
+                std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             let kind = Catalogue::parse(&file.display().to_string(), &text)?;
             println!("{} is a valid kind file of {}", file.display(), kind.names.join(", "));
         }

@@ -39,7 +39,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let findings = || render_json(&done.sources, &done.found);
     let color = !global.plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
     match a.format.as_str() {
-        "json" => output::json(&json!({"version": VERSION, "findings": findings(), "lab": done.lab}))?,
+        "json" => {
+            output::json(&json!({"version": VERSION, "findings": findings(), "lab": done.lab}))?
+        }
         "yaml" => {
             let value = json!({"version": VERSION, "findings": findings(), "lab": done.lab});
             print!("{}", serde_saphyr::to_string(&value)?);
@@ -53,7 +55,12 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         _ => match done.lab {
             Some(lab) => {
                 eprint!("{}", render(&done.sources, &done.found, color));
-                println!("lab {} is valid: {} nodes, {} links", lab.name, lab.nodes.len(), lab.links.len());
+                println!(
+                    "lab {} is valid: {} nodes, {} links",
+                    lab.name,
+                    lab.nodes.len(),
+                    lab.links.len()
+                );
             }
             None => return Err(Invalid { sources: done.sources, found: done.found }.into()),
         },

@@ -18,7 +18,9 @@ pub struct Arguments {
 pub fn run(a: Arguments) -> Result<u8> {
     let version = env!("CARGO_PKG_VERSION");
     match (a.json, a.short) {
-        (true, _) => crate::output::json(&json!({"version": version, "repository": env!("CARGO_PKG_REPOSITORY")}))?,
+        (true, _) => crate::output::json(
+            &json!({"version": version, "repository": env!("CARGO_PKG_REPOSITORY")}),
+        )?,
         (_, true) => println!("{version}"),
         _ => println!("netloom {version}"),
     }
