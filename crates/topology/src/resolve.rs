@@ -11,7 +11,7 @@ use crate::{env, kind, magic, mgmt, verify};
 use netloom_diag::{Diagnostic, Diagnostics, Sources, Span};
 use netloom_kinds::Catalogue;
 use netloom_yaml::{Entry, Node as Tree};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What came of a topology file.
 pub struct Resolved {
@@ -83,7 +83,15 @@ fn build(
         .iter()
         .map(|n| (n.name.clone(), NodeFacts { kind: n.kind_data.clone(), managed: n.managed() }))
         .collect();
-    let links = link::read(topology.and_then(|t| t.get("links")), &facts, found);
+    let broken: HashSet<&str> = topology
+        .and_then(|t| t.get("nodes"))
+        .and_then(Tree::as_map)
+        .unwrap_or_default()
+        .iter()
+        .map(|e| e.key.as_str())
+        .filter(|name| !facts.contains_key(*name))
+        .collect();
+    let links = link::read(topology.and_then(|t| t.get("links")), &facts, &broken, found);
     let ends = ends_by_node(&links);
     let addresses = nodes
         .iter()

@@ -6,12 +6,14 @@ use crate::merge::json;
 use netloom_diag::{Diagnostic, Diagnostics, Span, did_you_mean};
 use netloom_kinds::{InterfaceError, Role};
 use netloom_yaml::{Node, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Nodes that endpoints may name.
 pub struct Names<'a> {
     /// By name.
     pub nodes: &'a HashMap<String, NodeFacts>,
+    /// Nodes that stand in the file but could not be resolved; that has been said.
+    pub broken: &'a HashSet<&'a str>,
 }
 
 impl Names<'_> {
@@ -23,6 +25,9 @@ impl Names<'_> {
         span: Span,
         found: &mut Diagnostics,
     ) -> Option<LinkEndpoint> {
+        if self.broken.contains(node) {
+            return None;
+        }
         let Some(facts) = self.nodes.get(node) else {
             let near = did_you_mean(node, self.nodes.keys().map(String::as_str));
             found.push(

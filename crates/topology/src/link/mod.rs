@@ -14,7 +14,7 @@ use endpoint::Names;
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_kinds::Kind;
 use netloom_yaml::{Node, Scalar};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// MTU of links that name none, as large as common virtual switches take.
@@ -32,9 +32,10 @@ pub struct NodeFacts {
 pub fn read(
     section: Option<&Node>,
     nodes: &HashMap<String, NodeFacts>,
+    broken: &HashSet<&str>,
     found: &mut Diagnostics,
 ) -> Vec<Link> {
-    let names = Names { nodes };
+    let names = Names { nodes, broken };
     section
         .and_then(Node::as_seq)
         .unwrap_or_default()

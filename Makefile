@@ -1,0 +1,39 @@
+# make demo: from a fresh machine to a running lab.  make test: all tests of the fast tier.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+SHARED ?= ../shared
+IMAGES := target/netloom-images
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+packages: ## Debian packages that building, tests and the demo need
+	@scripts/packages
+
+build: ## debug build
+	cargo build --locked --package netloom
+
+demo: packages ## build everything, deploy the demo lab, prove that it works
+	@scripts/demo
+
+demo-down: ## remove the demo lab
+	cargo run --quiet --locked --package netloom -- destroy -t labs/demo/demo.clab.yml --cleanup
+
+images: packages build ## images of all recipes, in target/netloom-images and in the store
+	@scripts/images
+
+lint: ## format, clippy
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test: packages ## the fast tier: everything that CI runs
+	@scripts/test
+
+test-full: packages ## the fast tier, then repeats, full mutation count
+	@scripts/test full
+
+bench: packages ## benchmarks against their floors, as ratios in one run
+	@scripts/bench
+
+.PHONY: help packages build demo demo-down images lint test test-full bench
