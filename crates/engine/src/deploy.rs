@@ -201,7 +201,7 @@ impl Engine {
         if let Some(network) = network {
             locked.ledger.networks.insert(network.name.clone(), network.clone());
         }
-        note_interfaces(&mut locked.ledger, lab, objects);
+        note_shared(&mut locked.ledger, lab, objects);
         locked.save()?;
         if let Some(network) = network {
             self.make_network(&mut locked, network)?;
@@ -220,7 +220,8 @@ impl Engine {
         };
         let made = apply.run(&mut record)?;
         record.objects = objects.clone();
-        record.nodes.retain(|name, _| objects.nodes.iter().any(|n| n.name == *name));
+        let names: HashSet<&str> = objects.nodes.iter().map(|n| n.name.as_str()).collect();
+        record.nodes.retain(|name, _| names.contains(name.as_str()));
         record.uses = uses;
         record.complete = true;
         record.save(&self.directories)?;
@@ -286,7 +287,9 @@ impl Engine {
         let images = preflight::check(lab, &situation, &mut images, found)?;
         let network = network(lab, ledger, &machine)?;
         let mut macs = Macs::default();
-        let nodes = plan_nodes(lab, network.as_ref(), &others, &mut macs);
+        let in_use: BTreeSet<u16> =
+            ledger.ports.iter().filter(|(_, l)| **l != lab.name).map(|(p, _)| *p).collect();
+        let nodes = plan_nodes(lab, network.as_ref(), &others, &in_use, &mut macs);
         let links = plan_links(lab, network.as_ref(), &others, &mut macs);
         let objects = Objects { nodes, links };
         let mut decision = Decision {
@@ -481,14 +484,19 @@ fn digest(spec: &ContainerSpec, exec: &[String]) -> String {
 /// Objects of both sets, the newer ones first in case of equal names.
 fn union(have: &Objects, want: &Objects) -> Objects {
     let mut out = want.clone();
-    let nodes = have.nodes.iter().filter(|n| !want.nodes.iter().any(|w| w.name == n.name));
-    out.nodes.extend(nodes.cloned());
+    let names: HashSet<&str> = want.nodes.iter().map(|n| n.name.as_str()).collect();
+    out.nodes.extend(have.nodes.iter().filter(|n| !names.contains(n.name.as_str())).cloned());
     let ids: HashSet<&str> = want.links.iter().map(|l| l.id.as_str()).collect();
     out.links.extend(have.links.iter().filter(|l| !ids.contains(l.id.as_str())).cloned());
     out
 }
 
-fn note_interfaces(ledger: &mut Ledger, lab: &Lab, objects: &Objects) {
+/// What the lab takes of the host's names and ports.
+fn note_shared(ledger: &mut Ledger, lab: &Lab, objects: &Objects) {
+    ledger.ports.retain(|_, l| *l != lab.name);
+    for port in objects.nodes.iter().flat_map(|n| &n.ports) {
+        ledger.ports.insert(port.host_port, lab.name.clone());
+    }
     let ends = objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b));
     for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
         ledger.interfaces.insert(end.interface.clone(), lab.name.clone());
@@ -567,6 +575,7 @@ impl Apply<'_> {
         let mut failures = Vec::new();
         if let Some(network) = network {
             failures.extend(wires.attach(network, &fresh)?);
+            wires.publish(&self.lab.name, network, &objects.nodes)?;
         }
         self.stop_here()?;
         let ids: HashSet<&str> = difference.make_links.iter().map(|l| l.id.as_str()).collect();

@@ -54,11 +54,11 @@ impl Engine {
             if options.graceful {
                 self.stop_all(&record, &runtime, report);
             }
-            self.remove_shared_ends(&record, &runtime)?;
+            self.remove_shared_ends(&record)?;
             report.event(Event::Phase("removing nodes", record.objects.nodes.len()));
             runtime.shutdown()?;
         } else {
-            self.remove_shared_ends_without_holder(&record)?;
+            self.remove_shared_ends(&record)?;
             reap_leftovers(&config)?;
         }
         report.event(Event::Done);
@@ -102,11 +102,7 @@ impl Engine {
 
     /// Removes what does not go away with the nodes' namespaces: ends on the host, and ends in
     /// namespaces of other labs. Those on the host go as a group, in one request.
-    fn remove_shared_ends(
-        &self,
-        record: &LabRecord,
-        runtime: &NativeRuntime,
-    ) -> Result<(), EngineError> {
+    fn remove_shared_ends(&self, record: &LabRecord) -> Result<(), EngineError> {
         let machine = crate::machine::Machine::observe()?;
         let mut namespaces = HashMap::new();
         for of in record.objects.nodes.iter().map(|n| &n.namespace) {
@@ -132,14 +128,6 @@ impl Engine {
         wires.remove(&foreign)?;
         let mut host = Socket::open_in(&machine.netns)?;
         link::delete_group(&mut host, group)?;
-        drop(wires);
-        let _ = runtime;
-        Ok(())
-    }
-
-    fn remove_shared_ends_without_holder(&self, record: &LabRecord) -> Result<(), EngineError> {
-        let mut host = Socket::open()?;
-        link::delete_group(&mut host, group(&record.name))?;
         Ok(())
     }
 
@@ -151,7 +139,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut locked = Ledger::lock(&self.directories)?;
         locked.ledger.interfaces.retain(|_, lab| *lab != record.name);
+        locked.ledger.ports.retain(|_, lab| *lab != record.name);
         let host = Netns::current()?;
+        if record.objects.nodes.iter().any(|n| !n.ports.is_empty()) {
+            mgmt::unpublish(&host, &record.name)?;
+        }
         if let Some(network) =
             record.network.as_ref().and_then(|n| locked.ledger.networks.get_mut(n))
         {

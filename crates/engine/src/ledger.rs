@@ -19,6 +19,9 @@ pub struct Ledger {
     /// Interfaces in the host's namespace, and the lab each belongs to.
     #[serde(default)]
     pub interfaces: BTreeMap<String, String>,
+    /// Ports of the host that lead into labs, and the lab of each.
+    #[serde(default)]
+    pub ports: BTreeMap<u16, String>,
 }
 
 /// The ledger while nobody else may touch it.

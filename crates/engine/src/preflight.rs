@@ -8,8 +8,9 @@ use crate::{EngineError, Ledger};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_image::Image;
 use netloom_kinds::{Class, Role};
-use netloom_topology::{EndpointNode, Lab, LinkKind, Node, PullPolicy, StartupConfig};
+use netloom_topology::{EndpointNode, Lab, LinkKind, Node, PortBinding, PullPolicy, StartupConfig};
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// What preflight needs to see.
 pub struct Situation<'a> {
@@ -43,6 +44,7 @@ pub fn check(
         role(node, situation, found);
         network_mode(lab, node, situation, found);
         names(node, situation, found);
+        ports(lab, node, situation, found);
     }
     links(lab, situation, found);
     Ok(out)
@@ -243,6 +245,45 @@ fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
             .at(node.span)
             .hint("give one of them another name or prefix"),
         );
+    }
+}
+
+fn ports(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
+    let mine = |port: u16| {
+        let objects = situation.record.iter().flat_map(|r| &r.objects.nodes);
+        objects.flat_map(|n| &n.ports).any(|p| p.host_port == port)
+    };
+    for port in node.ports.iter().filter(|p| p.host_port != 0) {
+        let user = match situation.ledger.ports.get(&port.host_port) {
+            Some(other) if *other != lab.name => Some(format!("lab `{other}`")),
+            _ if mine(port.host_port) => None,
+            _ => listening(port).then(|| "a program on this machine".to_string()),
+        };
+        if let Some(user) = user {
+            found.push(
+                Diagnostic::error(
+                    "port-taken",
+                    format!(
+                        "port {}/{} of this machine is in use by {user}",
+                        port.host_port, port.protocol
+                    ),
+                )
+                .at(node.span_of("ports"))
+                .hint("publish another port"),
+            );
+        }
+    }
+}
+
+/// Whether a program of the host has the port: nobody else can then.
+fn listening(port: &PortBinding) -> bool {
+    let address = port.host_ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let at = SocketAddr::new(address, port.host_port);
+    let refused = |e: std::io::Error| e.kind() == std::io::ErrorKind::AddrInUse;
+    match port.protocol.as_str() {
+        "tcp" => TcpListener::bind(at).err().is_some_and(refused),
+        "udp" => UdpSocket::bind(at).err().is_some_and(refused),
+        _ => false,
     }
 }
 

@@ -177,8 +177,8 @@ fn warn(node: &Node, warnings: &mut Vec<String>) {
             node.name
         ));
     };
-    if !node.ports.is_empty() {
-        say("ports", "reach the node by its management address");
+    if !node.ports.is_empty() && !node.managed() {
+        say("ports", "the node is not on the management network");
     }
     if matches!(node.runtime.as_str(), "docker" | "podman") {
         say("runtime", "the node runs natively");

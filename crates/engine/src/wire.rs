@@ -11,13 +11,13 @@ use netloom_datapath::link::macvlan::{self, MacvlanSpec, Mode};
 use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
 use netloom_datapath::link::vxlan::{self, VxlanSpec};
 use netloom_datapath::link::{self as links};
-use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec};
+use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec, Published};
 use netloom_datapath::{Cidr, Netns, Socket, stitch};
 use netloom_plan::{
     Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name,
 };
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Namespaces of a lab, opened.
 pub struct Wires<'a> {
@@ -277,6 +277,31 @@ impl Wires<'_> {
                 })
             })
             .collect())
+    }
+}
+
+impl Wires<'_> {
+    /// Ports of the host that lead to nodes of the lab: all of them, in one go.
+    pub fn publish(
+        &self,
+        lab: &str,
+        network: &Network,
+        nodes: &[NodeObject],
+    ) -> Result<(), EngineError> {
+        let mut list = Vec::new();
+        for node in nodes {
+            for port in &node.ports {
+                let addresses = node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
+                let fits = |a: &IpAddr| port.host.is_none_or(|h| h.is_ipv4() == a.is_ipv4());
+                list.extend(addresses.filter(fits).map(|address| Published {
+                    host: port.host.filter(|h| !h.is_unspecified()),
+                    port: port.host_port,
+                    protocol: port.protocol.clone(),
+                    to: SocketAddr::new(address, port.port),
+                }));
+            }
+        }
+        Ok(mgmt::publish(&self.machine.netns, lab, &network.bridge, &list)?)
     }
 }
 

@@ -48,7 +48,7 @@ impl Pool {
     }
 
     /// The lowest free address.
-    pub fn next(&mut self) -> Option<IpAddr> {
+    pub fn lowest(&mut self) -> Option<IpAddr> {
         let mut n = self.next.max(self.first);
         while n <= self.last && self.used.contains(&n) {
             n += 1;
@@ -82,8 +82,8 @@ mod tests {
         let mut p = Pool::new(ip("10.0.0.2"), ip("10.0.0.4"));
         assert!(p.take(ip("10.0.0.2")));
         assert!(!p.take(ip("10.0.0.2")));
-        assert_eq!(p.next(), Some(ip("10.0.0.3")));
-        assert_eq!(p.next(), Some(ip("10.0.0.4")));
-        assert_eq!(p.next(), None);
+        assert_eq!(p.lowest(), Some(ip("10.0.0.3")));
+        assert_eq!(p.lowest(), Some(ip("10.0.0.4")));
+        assert_eq!(p.lowest(), None);
     }
 }

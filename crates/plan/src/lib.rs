@@ -12,6 +12,7 @@ mod network;
 mod node;
 mod objects;
 mod order;
+mod port;
 
 pub use address::{AddressError, Pool};
 pub use difference::{Difference, difference};
@@ -21,6 +22,6 @@ pub use names::{Place, kernel_name, port_name};
 pub use network::{Network, NetworkError, Reserved};
 pub use node::plan_nodes;
 pub use objects::{
-    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, VxlanParameters,
+    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Port, VxlanParameters,
 };
 pub use order::{Order, StageTask, Task, order};

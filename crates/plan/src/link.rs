@@ -22,8 +22,11 @@ pub fn plan_links(
             macs.take(mac);
         }
     }
-    let nodes: BTreeMap<&str, NamespaceOf> =
-        lab.nodes.iter().map(|n| (n.name.as_str(), namespace(lab, n, others))).collect();
+    let nodes: BTreeMap<&str, (NamespaceOf, Role)> = lab
+        .nodes
+        .iter()
+        .map(|n| (n.name.as_str(), (namespace(lab, n, others), n.kind_data.role)))
+        .collect();
     let context = Context { lab, network, nodes };
     lab.links.iter().filter_map(|l| context.link(l, macs)).collect()
 }
@@ -31,7 +34,7 @@ pub fn plan_links(
 struct Context<'a> {
     lab: &'a Lab,
     network: Option<&'a Network>,
-    nodes: BTreeMap<&'a str, NamespaceOf>,
+    nodes: BTreeMap<&'a str, (NamespaceOf, Role)>,
 }
 
 impl Context<'_> {
@@ -70,11 +73,10 @@ impl Context<'_> {
         let word = end.node.word();
         let (namespace, master) = match &end.node {
             EndpointNode::Node(n) => {
-                let node = self.lab.node(n);
-                let role = node.map(|n| n.kind_data.role);
-                let bridge = matches!(role, Some(Role::Bridge | Role::OvsBridge));
-                let master = bridge.then(|| bridge_name(n).to_string());
-                (self.nodes.get(n.as_str()).cloned().unwrap_or(NamespaceOf::Host), master)
+                let known = self.nodes.get(n.as_str()).cloned();
+                let (namespace, role) = known.unwrap_or((NamespaceOf::Host, Role::Host));
+                let bridge = matches!(role, Role::Bridge | Role::OvsBridge);
+                (namespace, bridge.then(|| bridge_name(n).to_string()))
             }
             EndpointNode::MgmtNet => (NamespaceOf::Host, self.network.map(|n| n.bridge.clone())),
             EndpointNode::Host | EndpointNode::Macvlan => (NamespaceOf::Host, None),

@@ -212,7 +212,7 @@ impl Network {
             let have = family(mine.entry(node.name.clone()).or_default(), v4);
             if have.is_none() {
                 let node = node.name.clone();
-                *have = Some(pool.next().ok_or(AddressError::Exhausted { node })?);
+                *have = Some(pool.lowest().ok_or(AddressError::Exhausted { node })?);
             }
         }
         Ok(())

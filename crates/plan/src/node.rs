@@ -4,19 +4,22 @@ use crate::mac::{Macs, parse_oui};
 use crate::names::port_name;
 use crate::network::Network;
 use crate::objects::{Attachment, NamespaceOf, NodeObject};
+use crate::port::Ports;
 use ipnet::IpNet;
 use netloom_kinds::{Class, Role};
 use netloom_topology::{Lab, Node};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans the nodes of a lab. `others` says which lab and node a container name outside of this lab
-/// belongs to.
+/// belongs to; `ports_in_use` are ports of the host that cannot be chosen.
 pub fn plan_nodes(
     lab: &Lab,
     network: Option<&Network>,
     others: &BTreeMap<String, (String, String)>,
+    ports_in_use: &BTreeSet<u16>,
     macs: &mut Macs,
 ) -> Vec<NodeObject> {
+    let mut ports = Ports::new(lab, ports_in_use);
     lab.nodes
         .iter()
         .map(|n| NodeObject {
@@ -25,6 +28,7 @@ pub fn plan_nodes(
             namespace: namespace(lab, n, others),
             mgmt: network.filter(|_| n.managed()).and_then(|net| attachment(lab, n, net, macs)),
             container: n.kind_data.class != Class::Pseudo,
+            ports: ports.plan(lab, n),
             bridge: (n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_some())
                 .then(|| bridge_name(&n.name).to_string()),
         })

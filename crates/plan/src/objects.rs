@@ -26,8 +26,24 @@ pub struct NodeObject {
     pub mgmt: Option<Attachment>,
     /// Whether a container runs in it.
     pub container: bool,
+    /// Ports of the host that lead to it.
+    #[serde(default)]
+    pub ports: Vec<Port>,
     /// A bridge to make inside the namespace (bridge nodes that live in another node).
     pub bridge: Option<String>,
+}
+
+/// A port of the host that leads to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Address of the host; none for all.
+    pub host: Option<IpAddr>,
+    /// Port of the host.
+    pub host_port: u16,
+    /// Port of the node.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
 }
 
 /// Whose network namespace something lives in.

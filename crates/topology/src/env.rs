@@ -9,13 +9,18 @@ pub fn no_proxy<'a>(
     names: impl Iterator<Item = &'a str>,
     addresses: impl Iterator<Item = String>,
 ) -> String {
+    let subnets = || mgmt.ipv4_subnet.iter().chain(&mgmt.ipv6_subnet).cloned();
     let mut words: BTreeSet<String> = names.map(str::to_string).collect();
     words.extend(addresses);
-    words.extend(mgmt.ipv4_subnet.clone());
-    words.extend(mgmt.ipv6_subnet.clone());
+    words.extend(subnets());
     let list: Vec<String> = words.into_iter().collect();
-    list.join(",")
+    let all = list.join(",");
+    // The kernel takes no variable of 128 KiB, and every node has two of these.
+    if all.len() > LONGEST { subnets().collect::<Vec<_>>().join(",") } else { all }
 }
+
+/// Longest list of a lab's own names; in larger labs the subnets have to do.
+const LONGEST: usize = 16 << 10;
 
 /// Places that are never reached through a proxy.
 const LOCAL: [&str; 4] = ["localhost", "127.0.0.1", "::1", "*.local"];

@@ -3,8 +3,8 @@
 use crate::lab::{EndpointNode, Lab, Node};
 use ipnet::{Ipv4Net, Ipv6Net};
 use netloom_diag::{Diagnostic, Diagnostics, Span, did_you_mean};
-use netloom_kinds::License;
-use std::collections::{BTreeMap, HashMap};
+use netloom_kinds::{License, Role};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Finds what contradicts itself; each finding names both places where there are two.
 pub fn verify(lab: &Lab, found: &mut Diagnostics) {
@@ -26,23 +26,25 @@ pub fn verify(lab: &Lab, found: &mut Diagnostics) {
 }
 
 fn endpoints(lab: &Lab, found: &mut Diagnostics) {
-    let mut seen: HashMap<(String, &str), Option<Span>> = HashMap::new();
+    let on_host: HashSet<&str> = lab
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.kind_data.role, Role::Bridge | Role::OvsBridge))
+        .filter(|n| n.shares_namespace_of().is_none())
+        .map(|n| n.name.as_str())
+        .collect();
+    let mut seen: HashMap<(Option<&str>, &str), Option<Span>> = HashMap::new();
     for end in lab.links.iter().flat_map(|l| &l.endpoints) {
         // Ports of the management bridge and host interfaces share the host's namespace.
         let place = match &end.node {
             EndpointNode::Macvlan => continue,
-            EndpointNode::Host | EndpointNode::MgmtNet => "the host".to_string(),
-            EndpointNode::Node(n) => match lab.node(n).map(|n| n.kind_data.role) {
-                Some(netloom_kinds::Role::Bridge | netloom_kinds::Role::OvsBridge)
-                    if lab.node(n).is_some_and(|n| n.shares_namespace_of().is_none()) =>
-                {
-                    "the host".to_string()
-                }
-                _ => format!("node `{n}`"),
-            },
+            EndpointNode::Host | EndpointNode::MgmtNet => None,
+            EndpointNode::Node(n) if on_host.contains(n.as_str()) => None,
+            EndpointNode::Node(n) => Some(n.as_str()),
         };
-        if let Some(first) = seen.insert((place.clone(), &end.interface), end.span) {
+        if let Some(first) = seen.insert((place, &end.interface), end.span) {
             let name = &end.interface;
+            let place = place.map_or_else(|| "the host".to_string(), |n| format!("node `{n}`"));
             found.push(
                 Diagnostic::error(
                     "duplicate-endpoint",

@@ -3,8 +3,10 @@
 
 mod attach;
 pub mod nft;
+mod publish;
 
 pub use attach::{MgmtNode, attach_many};
+pub use publish::{Published, publish, unpublish};
 
 use std::net::IpAddr;
 

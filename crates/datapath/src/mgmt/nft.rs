@@ -54,12 +54,15 @@ pub(super) fn ensure_table(host: &Netns, spec: &MgmtSpec) -> Result<bool> {
 /// Removes the table of a network if it is there; says whether it was.
 pub fn remove_table(host: &Netns, network: &str) -> Result<bool> {
     check_name(network)?;
-    let table = table(network);
-    if list(host, &table)?.is_none() {
+    remove(host, &table(network))
+}
+
+/// Removes a table if it is there; says whether it was.
+pub(super) fn remove(host: &Netns, table: &str) -> Result<bool> {
+    if list(host, table)?.is_none() {
         return Ok(false);
     }
-    let action = "remove the management network's rules";
-    run(host, action, &["delete", "table", "inet", &table], "")?;
+    run(host, "remove an nftables table", &["delete", "table", "inet", table], "")?;
     Ok(true)
 }
 
@@ -105,7 +108,7 @@ fn list(host: &Netns, table: &str) -> Result<Option<Vec<String>>> {
     Err(failed("list nftables", &output))
 }
 
-fn run(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<()> {
+pub(super) fn run(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<()> {
     let output = spawn(host, action, arguments, input)?;
     if output.status.success() { Ok(()) } else { Err(failed(action, &output)) }
 }
