@@ -83,23 +83,33 @@ fn show_warnings(sources: &Sources, found: &netloom_diag::Diagnostics, global: &
     }
 }
 
-/// The record of the lab meant by the flags: by name, or by the topology file it came from.
+/// The record of the lab meant by the flags: by name, or by the topology file it came from. A file
+/// that was moved since is found by the lab's name in it.
 pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
     if let (Some(name), None) = (&global.name, &global.topo) {
+        if name.contains('/') || name.starts_with('.') {
+            return Err(EngineError::NoLab(name.clone()).into());
+        }
         let record = LabRecord::load(&engine.directories, name)?;
         return record.ok_or_else(|| EngineError::NoLab(name.clone()).into());
     }
     let path = discover(global.topo.as_deref())?;
-    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    let path = match std::fs::canonicalize(&path) {
+        Ok(path) => path,
+        // The file is gone; the lab may not be.
+        Err(_) => std::env::current_dir().unwrap_or_default().join(&path),
+    };
     let all = LabRecord::all(&engine.directories)?;
-    let fits =
-        |r: &&LabRecord| r.topology == path && global.name.as_ref().is_none_or(|n| *n == r.name);
-    match all.iter().find(fits) {
+    let named = |r: &&LabRecord| global.name.as_ref().is_none_or(|n| *n == r.name);
+    if let Some(record) = all.iter().find(|r| r.topology == path && named(r)) {
+        return Ok(record.clone());
+    }
+    let in_file = resolved(global, Overrides::default()).ok();
+    let lab = in_file.and_then(|d| d.lab.or(d.partial)).map(|l| l.name);
+    let moved = |r: &&LabRecord| Some(&r.name) == lab.as_ref() && !r.topology.exists();
+    match all.iter().find(moved) {
         Some(record) => Ok(record.clone()),
-        None => Err(EngineError::NoLab(
-            global.name.clone().unwrap_or_else(|| path.display().to_string()),
-        )
-        .into()),
+        None => Err(EngineError::NoLab(lab.unwrap_or_else(|| path.display().to_string())).into()),
     }
 }
 
@@ -121,7 +131,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             number.push(c);
             continue;
         }
-        let n: u64 = number.parse().map_err(|_| wrong())?;
+        // A year is more than anybody waits, and far from overflowing.
+        let n: u64 = number.parse().ok().filter(|n| *n < 31_536_000).ok_or_else(wrong)?;
         number.clear();
         total += match c {
             'h' => Duration::from_secs(n * 3600),

@@ -87,8 +87,29 @@ enum Verb {
     Supervisor { directory: PathBuf },
 }
 
+/// A reader that goes away ends a command that only prints, as it ends any other program.
+fn end_with_the_reader() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler is installed, the signal gets back its default.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What makes and unmakes labs goes on when nobody reads; holder and supervisor always do.
+    let makes = matches!(
+        cli.verb,
+        Verb::Deploy(_)
+            | Verb::Destroy(_)
+            | Verb::Start(_)
+            | Verb::Stop(_)
+            | Verb::Restart(_)
+            | Verb::Holder { .. }
+            | Verb::Supervisor { .. }
+    );
+    if !makes {
+        end_with_the_reader();
+    }
     let global = &cli.global;
     let done = match cli.verb {
         Verb::Deploy(a) => verb::deploy::run(global, a),

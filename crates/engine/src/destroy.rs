@@ -4,11 +4,11 @@ use crate::ledger::Ledger;
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::wire::{Wires, mgmt_spec};
-use crate::{Engine, EngineError, netns_link};
+use crate::{Engine, EngineError, labdir, netns_link};
 use netloom_datapath::{Netns, Socket, link, mgmt, sysctl};
-use netloom_plan::{NamespaceOf, NodeObject};
+use netloom_plan::{NamespaceOf, Objects};
 use netloom_runtime::Runtime;
-use netloom_runtime_native::{NativeRuntime, reap_leftovers};
+use netloom_runtime_native::NativeRuntime;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -43,34 +43,44 @@ impl Engine {
         options: &DestroyOptions,
         report: &dyn Reporter,
     ) -> Result<(), EngineError> {
-        let Some(record) = LabRecord::load(&self.directories, name)? else {
-            // A kill between folder and record leaves a folder without one.
-            remove_tree(&self.directories.lab(name))?;
-            return Err(EngineError::NoLab(name.into()));
+        let folder = self.directories.lab(name);
+        let record = match LabRecord::load(&self.directories, name) {
+            Ok(Some(record)) => record,
+            Ok(None) if folder.is_dir() => LabRecord::new(name),
+            Ok(None) => return Err(EngineError::NoLab(name.into())),
+            Err(e) => {
+                // What it was made of cannot be read; its processes, groups and reservations are
+                // known by its name.
+                report.event(Event::Warning(e.to_string()));
+                LabRecord::new(name)
+            }
         };
         self.refuse_if_used(name)?;
         let config = self.directories.native(name, self);
-        if let Some(runtime) = NativeRuntime::connect(&config)? {
-            if options.graceful {
-                self.stop_all(&record, &runtime, report);
-            }
-            self.remove_shared_ends(&record)?;
-            report.event(Event::Phase("removing nodes", record.objects.nodes.len()));
-            runtime.shutdown()?;
-        } else {
-            self.remove_shared_ends(&record)?;
-            reap_leftovers(&config)?;
+        let everything = record.everything();
+        if options.graceful
+            && let Ok(Some(runtime)) = NativeRuntime::connect(&config)
+        {
+            self.stop_all(&record, &runtime, options, report);
         }
+        self.remove_shared_ends(name, &everything)?;
+        report.event(Event::Phase("removing nodes", everything.nodes.len()));
+        netloom_runtime_native::end(&config)?;
         report.event(Event::Done);
-        for node in record.nodes.values() {
+        for node in &everything.nodes {
             netns_link::hide(&self.directories.netns, &node.long_name);
         }
-        self.leave_networks(&record, options)?;
-        if options.cleanup && record.made_lab_dir {
-            remove_tree(&record.lab_dir)?;
+        let networks: Vec<String> = match record.networks.is_empty() {
+            true => Ledger::read(&self.directories)?.networks.into_keys().collect(),
+            false => record.networks.iter().cloned().collect(),
+        };
+        self.leave_host(name)?;
+        self.leave_networks(name, &networks, options.keep_mgmt_net)?;
+        if options.cleanup && record.lab_dir.is_absolute() {
+            labdir::remove(&record.lab_dir)?;
         }
         remove_tree(&config.run_dir)?;
-        remove_tree(&self.directories.lab(name))?;
+        remove_tree(&folder)?;
         Ok(())
     }
 
@@ -86,26 +96,32 @@ impl Engine {
         }
     }
 
-    fn stop_all(&self, record: &LabRecord, runtime: &NativeRuntime, report: &dyn Reporter) {
+    fn stop_all(
+        &self,
+        record: &LabRecord,
+        runtime: &NativeRuntime,
+        options: &DestroyOptions,
+        report: &dyn Reporter,
+    ) {
         report.event(Event::Phase("stopping nodes", record.nodes.len()));
-        std::thread::scope(|scope| {
-            for node in record.nodes.values() {
-                scope.spawn(|| {
-                    // A node that does not stop is killed with the rest.
-                    let _ = runtime.stop(&node.long_name, None);
-                    report.event(Event::Step);
-                });
-            }
+        let nodes: Vec<_> = record.nodes.values().collect();
+        let workers =
+            if options.max_workers == 0 { nodes.len().clamp(1, 64) } else { options.max_workers };
+        crate::schedule::run::<()>(&vec![Vec::new(); nodes.len()], workers, &|| false, &|i| {
+            // A node that does not stop is killed with the rest.
+            let _ = runtime.stop(&nodes[i].long_name, None);
+            report.event(Event::Step);
+            crate::schedule::Outcome::Done
         });
         report.event(Event::Done);
     }
 
     /// Removes what does not go away with the nodes' namespaces: ends on the host, and ends in
     /// namespaces of other labs. Those on the host go as a group, in one request.
-    fn remove_shared_ends(&self, record: &LabRecord) -> Result<(), EngineError> {
+    fn remove_shared_ends(&self, lab: &str, objects: &Objects) -> Result<(), EngineError> {
         let machine = crate::machine::Machine::observe()?;
         let mut namespaces = HashMap::new();
-        for of in record.objects.nodes.iter().map(|n| &n.namespace) {
+        for of in objects.nodes.iter().map(|n| &n.namespace) {
             if let NamespaceOf::Other { lab, node } = of
                 && let Some(netns) = self.namespace_of(lab, node)?
             {
@@ -113,10 +129,9 @@ impl Engine {
             }
         }
         let parking = Netns::current()?;
-        let group = group(&record.name);
+        let group = group(lab);
         let wires = Wires { machine: &machine, namespaces: &namespaces, parking: &parking, group };
-        let foreign: Vec<_> = record
-            .objects
+        let foreign: Vec<_> = objects
             .links
             .iter()
             .filter(|l| {
@@ -131,28 +146,40 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives addresses back; the last lab removes the network and puts the host's settings back.
-    fn leave_networks(
+    /// Gives back names and ports of the host.
+    fn leave_host(&self, lab: &str) -> Result<(), EngineError> {
+        let mut locked = Ledger::lock(&self.directories)?;
+        let ports = locked.ledger.ports.values().any(|l| l == lab);
+        if ports {
+            mgmt::unpublish(&Netns::current()?, lab)?;
+        }
+        locked.ledger.interfaces.retain(|_, l| l != lab);
+        locked.ledger.ports.retain(|_, l| l != lab);
+        locked.save()
+    }
+
+    /// Gives addresses back; the last lab removes a network and puts the host's settings back. A
+    /// bridge that was there before us stays.
+    pub(crate) fn leave_networks(
         &self,
-        record: &LabRecord,
-        options: &DestroyOptions,
+        lab: &str,
+        networks: &[String],
+        keep: bool,
     ) -> Result<(), EngineError> {
         let mut locked = Ledger::lock(&self.directories)?;
-        locked.ledger.interfaces.retain(|_, lab| *lab != record.name);
-        locked.ledger.ports.retain(|_, lab| *lab != record.name);
         let host = Netns::current()?;
-        if record.objects.nodes.iter().any(|n| !n.ports.is_empty()) {
-            mgmt::unpublish(&host, &record.name)?;
-        }
-        if let Some(network) =
-            record.network.as_ref().and_then(|n| locked.ledger.networks.get_mut(n))
-        {
-            network.users.remove(&record.name);
-            if network.users.is_empty() && !options.keep_mgmt_net {
-                let network = network.clone();
-                mgmt::remove(&host, &mgmt_spec(&network)?)?;
-                locked.ledger.networks.remove(&network.name);
+        for name in networks {
+            let Some(network) = locked.ledger.networks.get_mut(name) else { continue };
+            network.users.remove(lab);
+            if !network.users.is_empty() || keep {
+                continue;
             }
+            let network = network.clone();
+            match network.foreign_bridge {
+                true => mgmt::nft::remove_table(&host, &network.name)?,
+                false => mgmt::remove(&host, &mgmt_spec(&network)?)?,
+            };
+            locked.ledger.networks.remove(name);
         }
         if locked.ledger.networks.is_empty() {
             for (key, before) in std::mem::take(&mut locked.ledger.sysctls) {
@@ -177,7 +204,15 @@ impl Engine {
         if !config.state_dir.is_dir() {
             return Ok(None);
         }
-        Ok(NativeRuntime::connect(&config)?)
+        // A holder that is ending refuses; a moment later it is gone.
+        let mut tries = 0;
+        loop {
+            match NativeRuntime::connect(&config) {
+                Err(_) if tries < 20 => tries += 1,
+                other => return Ok(other?),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 }
 
@@ -198,23 +233,4 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), EngineError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Removes the containers of nodes that change or go away.
-pub(crate) fn remove_nodes(
-    runtime: &NativeRuntime,
-    record: &LabRecord,
-    names: &[String],
-) -> Result<(), EngineError> {
-    for name in names {
-        let object: Option<&NodeObject> = record.objects.nodes.iter().find(|n| n.name == *name);
-        let Some(object) = object else { continue };
-        if object.container {
-            runtime.remove(&object.long_name, true)?;
-        }
-        if object.namespace == NamespaceOf::Node(name.clone()) {
-            runtime.release([format!("netns:{name}")])?;
-        }
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ pub enum EngineError {
     #[error("the lab cannot be deployed as it is")]
     Refused(Diagnostics),
     /// No lab of that name.
-    #[error("there is no lab `{0}` here")]
+    #[error("there is no lab `{0}` here; `netloom inspect --all` shows labs, --name chooses one")]
     NoLab(String),
     /// No such node.
     #[error("lab `{lab}` has no node `{node}`")]
@@ -56,11 +56,18 @@ pub enum EngineError {
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// A filter on a lab that runs.
+    #[error(
+        "lab `{0}` runs already with other nodes; --node-filter is for a lab that does not run yet"
+    )]
+    FilterOnRunning(String),
     /// A file.
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// A record that cannot be read.
-    #[error("{path}: {why}")]
+    #[error(
+        "the record {path} cannot be used: {why}; `netloom destroy --name LAB` removes the lab all the same"
+    )]
     Record {
         /// The file.
         path: PathBuf,
@@ -116,7 +123,7 @@ impl EngineError {
     /// The exit code (`docs/cli.md`).
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Refused(_) => 3,
+            EngineError::Refused(_) | EngineError::FilterOnRunning(_) => 3,
             EngineError::NoLab(_) | EngineError::NoNode { .. } => 4,
             EngineError::NameTaken { .. } | EngineError::InUse { .. } | EngineError::Busy(_) => 5,
             EngineError::Permission { .. } => 6,

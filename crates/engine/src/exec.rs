@@ -3,9 +3,15 @@
 use crate::report::{Event, Reporter};
 use crate::{Engine, EngineError, LabRecord};
 use netloom_runtime::{ExecOutput, ExecSpec, Runtime, RuntimeError};
+use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Node;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 /// Which nodes of a lab.
 #[derive(Debug, Clone, Default)]
@@ -101,11 +107,35 @@ impl Engine {
     }
 }
 
-/// Runs one of the file's commands in a node and reports what came of it.
-pub fn run_command(runtime: &dyn Runtime, report: &dyn Reporter, node: &Node, command: &str) {
+/// How often a running command is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs one of the file's commands in a node and reports what came of it. Nobody waits for it any
+/// longer once the user wants to stop; it goes with its node.
+pub fn run_command(
+    runtime: &Arc<NativeRuntime>,
+    report: &dyn Reporter,
+    node: &Node,
+    command: &str,
+    interrupted: fn() -> bool,
+) {
     let argv = shlex::split(command).unwrap_or_default();
     let spec = ExecSpec { argv, ..ExecSpec::default() };
-    let (code, stdout, stderr) = match runtime.exec(&node.long_name, &spec) {
+    let (sender, receiver) = mpsc::channel();
+    let (name, runtime) = (node.long_name.clone(), Arc::clone(runtime));
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(runtime.exec(&name, &spec));
+    });
+    let done = loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(done) => break done,
+            Err(RecvTimeoutError::Timeout) if interrupted() => return,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    };
+    let (code, stdout, stderr) = match done {
         Ok(out) => (out.code, lossy(&out.stdout), lossy(&out.stderr)),
         Err(RuntimeError::NotRunning(_)) => (-1, String::new(), "the node is not running".into()),
         Err(e) => (-1, String::new(), e.to_string()),
@@ -119,14 +149,18 @@ pub fn run_command(runtime: &dyn Runtime, report: &dyn Reporter, node: &Node, co
     });
 }
 
-/// Runs one of the file's commands on the host and reports what came of it.
-pub fn run_on_host(report: &dyn Reporter, node: &Node, command: &str, folder: &Path) {
-    let argv = shlex::split(command).unwrap_or_default();
-    let Some((program, arguments)) = argv.split_first() else { return };
-    let output =
-        Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
-    let (code, stdout, stderr) = match output {
-        Ok(out) => (out.status.code().unwrap_or(-1), lossy(&out.stdout), lossy(&out.stderr)),
+/// Runs one of the file's commands on the host and reports what came of it. It is killed when the
+/// user wants to stop. Its output goes to files, so that what it leaves running holds nobody up.
+pub fn run_on_host(
+    report: &dyn Reporter,
+    node: &Node,
+    command: &str,
+    folder: &Path,
+    interrupted: fn() -> bool,
+) {
+    let (code, stdout, stderr) = match on_host(command, folder, interrupted) {
+        Ok(Some(done)) => done,
+        Ok(None) => return,
         Err(e) => (-1, String::new(), e.to_string()),
     };
     report.event(Event::Executed {
@@ -136,6 +170,50 @@ pub fn run_on_host(report: &dyn Reporter, node: &Node, command: &str, folder: &P
         stdout,
         stderr,
     });
+}
+
+fn on_host(
+    command: &str,
+    folder: &Path,
+    interrupted: fn() -> bool,
+) -> std::io::Result<Option<(i32, String, String)>> {
+    let argv = shlex::split(command).unwrap_or_default();
+    let Some((program, arguments)) = argv.split_first() else { return Ok(None) };
+    let mut files = [scratch()?, scratch()?];
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(files[0].try_clone()?)
+        .stderr(files[1].try_clone()?)
+        .spawn()?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if interrupted() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK);
+    };
+    let mut texts = [String::new(), String::new()];
+    for (file, text) in files.iter_mut().zip(&mut texts) {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        *text = lossy(&bytes);
+    }
+    let [stdout, stderr] = texts;
+    Ok(Some((status.code().unwrap_or(-1), stdout, stderr)))
+}
+
+/// A file without a name.
+fn scratch() -> std::io::Result<File> {
+    let fd =
+        nix::sys::memfd::memfd_create("netloom-output", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+    Ok(File::from(fd))
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -4,10 +4,10 @@ use crate::{Directories, EngineError, hosts};
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
-    FileContext, GeneratedFile, Lab, LinkEndpoint, Node, NodeFiles, StartupConfig, node_files,
+    FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
 };
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the kind of a node adds, with everything known now.
@@ -35,7 +35,7 @@ pub fn render(
     let context = FileContext {
         startup_text: if node.suppress_startup_config { String::new() } else { startup_text },
         license_text,
-        fresh: !node.dir.exists(),
+        fresh: true,
         mgmt: object.mgmt.as_ref().map(|m| m.addresses.clone()).unwrap_or_default(),
         gateways: object.mgmt.as_ref().map(|m| m.gateways.clone()).unwrap_or_default(),
         system_mac: mac.unwrap_or_default(),
@@ -69,12 +69,24 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
         Ok(text) => text.clone().into_bytes(),
         Err(from) => fs::read(from)?,
     };
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(file.mode);
-    let mut out = options.open(&file.path).map_err(|e| {
+    // Beside it and renamed: a kill half-way leaves nothing that would be kept.
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let new = file.path.with_file_name(format!(".{name}.new"));
+    let wrong = |e: std::io::Error| {
         std::io::Error::new(e.kind(), format!("write {}: {e}", file.path.display()))
-    })?;
-    out.write_all(&text)?;
+    };
+    let write = || -> std::io::Result<()> {
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(file.mode)
+            .open(&new)?;
+        out.set_permissions(std::fs::Permissions::from_mode(file.mode))?;
+        out.write_all(&text)?;
+        std::fs::rename(&new, &file.path)
+    };
+    write().map_err(wrong)?;
     Ok(())
 }
 
@@ -108,12 +120,4 @@ pub fn write_names(
 /// Host name of a node.
 pub fn hostname(node: &Node) -> &str {
     if node.hostname.is_empty() { &node.name } else { &node.hostname }
-}
-
-/// Interfaces of links in a node.
-pub fn interfaces<'a>(lab: &'a Lab, node: &str) -> impl Iterator<Item = &'a LinkEndpoint> {
-    lab.links
-        .iter()
-        .flat_map(|l| &l.endpoints)
-        .filter(move |e| matches!(&e.node, netloom_topology::EndpointNode::Node(n) if n == node))
 }

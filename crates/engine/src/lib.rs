@@ -7,16 +7,21 @@
 //! Knows: what belongs to a lab and in which order it is made. Must never know: how a link or a
 //! container is made, nor how anything is shown.
 
+mod apply;
+mod decide;
 mod deploy;
 mod destroy;
+mod digest;
 mod directories;
 mod error;
 mod exec;
 mod files;
+mod heal;
 mod healthy;
 mod hosts;
 mod image;
 mod inspect;
+mod labdir;
 mod ledger;
 mod lifecycle;
 mod machine;

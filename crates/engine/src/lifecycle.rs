@@ -87,7 +87,10 @@ impl Engine {
                     })
                 })
                 .collect();
-            jobs.into_iter().filter_map(|j| j.join().ok().flatten()).collect()
+            let broken = |_| {
+                Some(Failure { what: "a node".into(), why: "its thread ended by a bug".into() })
+            };
+            jobs.into_iter().filter_map(|j| j.join().unwrap_or_else(broken)).collect()
         });
         report.event(Event::Done);
         if failures.is_empty() { Ok(()) } else { Err(EngineError::Failed(failures)) }

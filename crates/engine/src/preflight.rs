@@ -9,7 +9,7 @@ use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_image::Image;
 use netloom_kinds::{Class, Role};
 use netloom_topology::{EndpointNode, Lab, LinkKind, Node, PortBinding, PullPolicy, StartupConfig};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 /// What preflight needs to see.
@@ -47,6 +47,7 @@ pub fn check(
         ports(lab, node, situation, found);
     }
     links(lab, situation, found);
+    management_bridge(lab, situation, found);
     Ok(out)
 }
 
@@ -248,11 +249,21 @@ fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     }
 }
 
+/// A bridge named in the file may be there already, but then it must be a bridge.
+fn management_bridge(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
+    let Some(name) = &lab.mgmt.bridge else { return };
+    if let Some(link) = situation.machine.link(name).filter(|l| l.kind != "bridge") {
+        let kind = if link.kind.is_empty() { "device" } else { &link.kind };
+        found.push(
+            Diagnostic::error("name-taken", format!("`{name}` is no bridge but a {kind}"))
+                .at(lab.mgmt.span)
+                .hint("name a bridge, or one that is not there yet, as `mgmt.bridge`"),
+        );
+    }
+}
+
 fn ports(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
-    let mine = |port: u16| {
-        let objects = situation.record.iter().flat_map(|r| &r.objects.nodes);
-        objects.flat_map(|n| &n.ports).any(|p| p.host_port == port)
-    };
+    let mine = |port: u16| situation.ledger.ports.get(&port) == Some(&lab.name);
     for port in node.ports.iter().filter(|p| p.host_port != 0) {
         let user = match situation.ledger.ports.get(&port.host_port) {
             Some(other) if *other != lab.name => Some(format!("lab `{other}`")),
@@ -292,18 +303,22 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
         |name: &str| {
             situation.ledger.interfaces.get(name) == Some(&lab.name)
                 || situation.record.is_some_and(|r| {
-                    r.objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(
+                    r.everything().links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(
                         |e| e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name,
                     )
                 })
         };
+    let bridges: HashSet<&str> = lab
+        .nodes
+        .iter()
+        .filter(|n| n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_none())
+        .map(|n| n.name.as_str())
+        .collect();
     for link in &lab.links {
         for end in &link.endpoints {
             let on_host = match &end.node {
                 EndpointNode::Host | EndpointNode::MgmtNet => true,
-                EndpointNode::Node(n) => lab.node(n).is_some_and(|n| {
-                    n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_none()
-                }),
+                EndpointNode::Node(n) => bridges.contains(n.as_str()),
                 EndpointNode::Macvlan => {
                     if situation.machine.link(&end.interface).is_none() {
                         found.push(
@@ -320,8 +335,21 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
                     false
                 }
             };
-            if on_host && situation.machine.link(&end.interface).is_some() && !mine(&end.interface)
-            {
+            let kernel = netloom_plan::kernel_name(&end.interface).0;
+            let other = situation.ledger.interfaces.get(&kernel).filter(|l| **l != lab.name);
+            if let Some(other) = other.filter(|_| on_host) {
+                found.push(
+                    Diagnostic::error(
+                        "name-taken",
+                        format!(
+                            "interface `{}` of this machine belongs to lab `{other}`",
+                            end.interface
+                        ),
+                    )
+                    .at(end.span)
+                    .hint("choose another name"),
+                );
+            } else if on_host && situation.machine.link(&kernel).is_some() && !mine(&kernel) {
                 found.push(
                     Diagnostic::error(
                         "name-taken",

@@ -5,9 +5,10 @@ use fs_err as fs;
 use netloom_plan::Objects;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Version of the format.
@@ -26,12 +27,13 @@ pub struct LabRecord {
     pub topology: PathBuf,
     /// Lab directory.
     pub lab_dir: PathBuf,
-    /// Whether the lab directory was made by us.
-    pub made_lab_dir: bool,
-    /// Management network, if it uses one.
-    pub network: Option<String>,
-    /// What is on the host, or may be.
+    /// Management networks it has addresses in, or had when a deploy was ended half-way.
+    pub networks: BTreeSet<String>,
+    /// What was made.
     pub objects: Objects,
+    /// What a deploy that has not gone through may have made besides.
+    #[serde(default)]
+    pub pending: Objects,
     /// Nodes by name.
     pub nodes: BTreeMap<String, NodeRecord>,
     /// Labs whose namespaces this one uses.
@@ -53,7 +55,8 @@ pub struct NodeRecord {
     pub group: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Digest of everything the container is made from; a change makes it anew.
+    /// Digest of everything the container was made from; empty while it is being made. A change
+    /// makes it anew.
     pub digest: String,
     /// Commands run in the node when it is up.
     pub exec: Vec<String>,
@@ -64,11 +67,19 @@ pub struct NodeRecord {
 impl LabRecord {
     /// The record of a lab.
     pub fn load(directories: &Directories, lab: &str) -> Result<Option<LabRecord>, EngineError> {
-        read_json(&file(directories, lab))
+        let record: Option<LabRecord> = read_json(&file(directories, lab))?;
+        match record {
+            Some(r) if r.format != FORMAT => Err(EngineError::Record {
+                path: file(directories, lab),
+                why: format!("it has format {}, this version knows {FORMAT}", r.format),
+            }),
+            other => Ok(other),
+        }
     }
 
     /// Writes the record, safe against being killed half-way.
     pub fn save(&self, directories: &Directories) -> Result<(), EngineError> {
+        private_dir(&directories.state)?;
         fs::create_dir_all(directories.lab(&self.name))?;
         write_json(&file(directories, &self.name), self)
     }
@@ -81,16 +92,27 @@ impl LabRecord {
             owner: String::new(),
             topology: PathBuf::new(),
             lab_dir: PathBuf::new(),
-            made_lab_dir: false,
-            network: None,
+            networks: BTreeSet::new(),
             objects: Objects::default(),
+            pending: Objects::default(),
             nodes: BTreeMap::new(),
             uses: BTreeSet::new(),
             complete: false,
         }
     }
 
-    /// All records, by name.
+    /// Everything that is on the host, or may be.
+    pub fn everything(&self) -> Objects {
+        let mut out = self.objects.clone();
+        let names: HashSet<&str> = self.objects.nodes.iter().map(|n| n.name.as_str()).collect();
+        let new = self.pending.nodes.iter().filter(|n| !names.contains(n.name.as_str()));
+        out.nodes.extend(new.cloned());
+        out.links
+            .extend(self.pending.links.iter().filter(|l| !self.objects.links.contains(l)).cloned());
+        out
+    }
+
+    /// All records that can be read, by name. One that cannot is the concern of whoever names it.
     pub fn all(directories: &Directories) -> Result<Vec<LabRecord>, EngineError> {
         let folder = directories.labs();
         if !folder.is_dir() {
@@ -102,7 +124,9 @@ impl LabRecord {
         names.sort();
         let mut out = Vec::new();
         for name in names {
-            out.extend(LabRecord::load(directories, &name)?);
+            if let Ok(Some(record)) = LabRecord::load(directories, &name) {
+                out.push(record);
+            }
         }
         Ok(out)
     }
@@ -110,6 +134,13 @@ impl LabRecord {
 
 fn file(directories: &Directories, lab: &str) -> PathBuf {
     directories.lab(lab).join("lab.json")
+}
+
+/// Makes the state directory, which holds what labs were given: nobody else may look.
+fn private_dir(path: &Path) -> Result<(), EngineError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    Ok(())
 }
 
 /// Reads JSON; `None` when the file is not there.
@@ -130,7 +161,12 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EngineErro
     let text = serde_json::to_vec(value).map_err(|e| wrong(e.to_string()))?;
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(&text)?;
         file.sync_data()?;
         std::fs::rename(&new, path)
@@ -145,6 +181,7 @@ pub struct Lock {
 
 /// Locks a lab for changes.
 pub fn lock_lab(directories: &Directories, lab: &str) -> Result<Lock, EngineError> {
+    private_dir(&directories.state)?;
     let folder = directories.state.join("locks");
     fs::create_dir_all(&folder)?;
     let file = fs::File::create(folder.join(format!("{lab}.lock")))?.into_file();

@@ -64,6 +64,8 @@ pub struct Parts<'a> {
     pub paths: &'a Paths<'a>,
     /// Path of a namespace that is not ours.
     pub netns: Option<PathBuf>,
+    /// Number of its links' ends.
+    pub interfaces: usize,
 }
 
 /// The container of a node. Keys that the native runtime cannot honour are added to `warnings`.
@@ -76,6 +78,7 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
         .filter_map(|b| bind(lab, node, b, paths))
         .collect();
     for volume in &node.volumes {
+        let volume = lab.magic(node, volume);
         let mut split = volume.split(':');
         if let (Some(name), Some(target)) = (split.next(), split.next()) {
             let read_only = split.next() == Some("ro");
@@ -217,7 +220,7 @@ fn argv(node: &Node, image: &Image) -> Vec<String> {
 }
 
 fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
-    let Parts { lab, node, image, .. } = parts;
+    let Parts { node, image, .. } = parts;
     let mut env: BTreeMap<String, String> = BTreeMap::from([
         ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
         ("TERM".into(), "xterm".into()),
@@ -229,7 +232,7 @@ fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
         }
     }
     env.extend(parts.files.env.clone());
-    env.extend(node.environment(files::interfaces(lab, &node.name).count()));
+    env.extend(node.environment(parts.interfaces));
     env.into_iter().collect()
 }
 

@@ -6,9 +6,10 @@ use crate::report::{Event, Reporter};
 use crate::schedule::Outcome;
 use netloom_plan::StageTask;
 use netloom_runtime::{ContainerSpec, Runtime};
+use netloom_runtime_native::NativeRuntime;
 use netloom_topology::{Node, Stage};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often a stage that depends on a node's own doing is looked at.
@@ -19,44 +20,44 @@ pub struct Starting<'a> {
     /// The node.
     pub node: &'a Node,
     /// Its container, unless it has none.
-    pub spec: Option<ContainerSpec>,
+    pub spec: Option<&'a ContainerSpec>,
     /// When its first task began, and when a delayed start may go.
     pub begun: Mutex<Option<Instant>>,
-    /// Whether the container is there and running already.
-    pub running: bool,
+    /// Since when somebody looks at whether it is healthy, or has ended.
+    pub looking: Mutex<Option<(usize, Instant)>>,
 }
 
 /// What stages need.
 pub struct Stages<'a> {
     /// The runtime.
-    pub runtime: &'a dyn Runtime,
+    pub runtime: Arc<NativeRuntime>,
     /// Who is told.
     pub report: &'a dyn Reporter,
     /// Longest time for a stage others wait for.
     pub timeout: Duration,
     /// Folder commands on the host run in.
     pub folder: &'a Path,
+    /// Whether the user wants to stop.
+    pub interrupted: fn() -> bool,
 }
 
 impl Stages<'_> {
     /// Does a stage, or says that it is not time yet.
     pub fn run(&self, at: &Starting<'_>, task: StageTask) -> Outcome<String> {
         let (name, stage) = at.node.stages.named()[task.stage];
-        let result = match task.stage {
+        match task.stage {
             0 => return self.create(at, stage),
-            1 => Ok(()),
-            2 => self.configure(at),
-            3 if task.awaited => return self.wait(at, name, stage, healthy),
-            4 if task.awaited => return self.wait(at, name, stage, ended),
-            _ => return Outcome::Done,
-        };
-        if let Err(e) = self.commands(at, stage, "on-enter") {
-            return Outcome::Failed(e);
+            3 if task.awaited => return self.wait(at, task.stage, name, stage, healthy),
+            4 if task.awaited => return self.wait(at, task.stage, name, stage, ended),
+            3 | 4 => return Outcome::Done,
+            _ => {}
         }
-        match result.and_then(|()| self.commands(at, stage, "on-exit")) {
-            Ok(()) => Outcome::Done,
-            Err(e) => Outcome::Failed(e),
+        self.commands(at, stage, "on-enter");
+        if task.stage == 2 {
+            self.configure(at);
         }
+        self.commands(at, stage, "on-exit");
+        Outcome::Done
     }
 
     fn create(&self, at: &Starting<'_>, stage: &Stage) -> Outcome<String> {
@@ -64,7 +65,7 @@ impl Stages<'_> {
         {
             let mut begun = at.begun.lock().unwrap_or_else(|e| e.into_inner());
             let since = *begun.get_or_insert_with(Instant::now);
-            if !at.running && since.elapsed() < delay {
+            if since.elapsed() < delay {
                 return Outcome::Later(delay - since.elapsed());
             }
         }
@@ -73,8 +74,8 @@ impl Stages<'_> {
                 wait_for: Vec::new(),
                 exec: stage.exec.iter().filter(|e| e.target == "host").cloned().collect(),
             };
-            self.commands(at, &host, "on-enter")?;
-            if let Some(spec) = at.spec.as_ref().filter(|_| !at.running) {
+            self.commands(at, &host, "on-enter");
+            if let Some(spec) = at.spec {
                 self.runtime.create(spec).map_err(|e| e.to_string())?;
                 self.runtime.start(&spec.name).map_err(|e| e.to_string())?;
             }
@@ -82,8 +83,9 @@ impl Stages<'_> {
                 wait_for: Vec::new(),
                 exec: stage.exec.iter().filter(|e| e.target != "host").cloned().collect(),
             };
-            self.commands(at, &inside, "on-enter")?;
-            self.commands(at, stage, "on-exit")
+            self.commands(at, &inside, "on-enter");
+            self.commands(at, stage, "on-exit");
+            Ok(())
         };
         match start() {
             Ok(()) => {
@@ -96,33 +98,34 @@ impl Stages<'_> {
 
     /// The node's own commands. Their failure is shown, and does not end the deploy: files in use
     /// rely on it.
-    fn configure(&self, at: &Starting<'_>) -> Result<(), String> {
-        if at.running || at.spec.is_none() {
-            return Ok(());
-        }
-        for command in &at.node.exec {
-            run_command(self.runtime, self.report, at.node, command);
-        }
-        Ok(())
-    }
-
-    fn commands(&self, at: &Starting<'_>, stage: &Stage, phase: &str) -> Result<(), String> {
-        if at.running {
-            return Ok(());
-        }
-        for exec in stage.exec.iter().filter(|e| e.phase == phase) {
-            if exec.target == "host" {
-                run_on_host(self.report, at.node, &exec.command, self.folder);
-            } else if at.spec.is_some() {
-                run_command(self.runtime, self.report, at.node, &exec.command);
+    fn configure(&self, at: &Starting<'_>) {
+        if at.spec.is_some() {
+            for command in &at.node.exec {
+                self.inside(at, command);
             }
         }
-        Ok(())
+    }
+
+    fn commands(&self, at: &Starting<'_>, stage: &Stage, phase: &str) {
+        for exec in stage.exec.iter().filter(|e| e.phase == phase) {
+            if exec.target == "host" {
+                run_on_host(self.report, at.node, &exec.command, self.folder, self.interrupted);
+            } else if at.spec.is_some() {
+                self.inside(at, &exec.command);
+            }
+        }
+    }
+
+    fn inside(&self, at: &Starting<'_>, command: &str) {
+        if !(self.interrupted)() {
+            run_command(&self.runtime, self.report, at.node, command, self.interrupted);
+        }
     }
 
     fn wait(
         &self,
         at: &Starting<'_>,
+        number: usize,
         name: &str,
         stage: &Stage,
         look: fn(Option<&netloom_runtime::ContainerState>) -> Verdict,
@@ -131,18 +134,18 @@ impl Stages<'_> {
             Ok(state) => state,
             Err(e) => return Outcome::Failed(e.to_string()),
         };
-        let mut begun = at.begun.lock().unwrap_or_else(|e| e.into_inner());
-        let since = *begun.get_or_insert_with(Instant::now);
+        let since = {
+            let mut looking = at.looking.lock().unwrap_or_else(|e| e.into_inner());
+            match *looking {
+                Some((stage, since)) if stage == number => since,
+                _ => looking.insert((number, Instant::now())).1,
+            }
+        };
         match look(state.as_ref()) {
             Verdict::Yes => {
-                drop(begun);
-                let run = self
-                    .commands(at, stage, "on-enter")
-                    .and_then(|()| self.commands(at, stage, "on-exit"));
-                match run {
-                    Ok(()) => Outcome::Done,
-                    Err(e) => Outcome::Failed(e),
-                }
+                self.commands(at, stage, "on-enter");
+                self.commands(at, stage, "on-exit");
+                Outcome::Done
             }
             Verdict::Never(why) => {
                 Outcome::Failed(format!("others wait for its stage `{name}`, but {why}"))

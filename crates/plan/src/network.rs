@@ -28,6 +28,9 @@ pub struct Network {
     pub mtu: u32,
     /// Whether nodes reach the world.
     pub external_access: bool,
+    /// The bridge was there before us and stays.
+    #[serde(default)]
+    pub foreign_bridge: bool,
     /// Addresses by lab and node.
     #[serde(default)]
     pub users: BTreeMap<String, BTreeMap<String, Reserved>>,
@@ -110,6 +113,7 @@ impl Network {
             ipv6,
             mtu: mgmt.mtu.unwrap_or(MTU),
             external_access: mgmt.external_access,
+            foreign_bridge: false,
             users: BTreeMap::new(),
         })
     }
@@ -194,6 +198,10 @@ impl Network {
                 if let Some(user) = taken.get(&address) {
                     let node = node.name.clone();
                     return Err(AddressError::Taken { address, node, user: user.clone() }.into());
+                }
+                if Some(address) == gateway {
+                    let (node, user) = (node.name.clone(), "the bridge itself".to_string());
+                    return Err(AddressError::Taken { address, node, user }.into());
                 }
                 pool.take(address);
                 *family(mine.entry(node.name.clone()).or_default(), v4) = Some(address);

@@ -61,8 +61,9 @@ pub fn order(
             NamespaceOf::Node(owner) if *owner != node.name => position.get(owner.as_str()),
             _ => None,
         };
-        if let Some(&owner) = owner {
-            waits.entry((i, 0)).or_default().push((owner, 0));
+        let pid = node.pid_mode.strip_prefix("container:").and_then(|n| position.get(n));
+        for &other in owner.into_iter().chain(pid).filter(|o| **o != i) {
+            waits.entry((i, 0)).or_default().push((other, 0));
         }
     }
     let late: BTreeSet<usize> = waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
@@ -91,12 +92,12 @@ pub fn order(
         if ends.iter().any(|e| late.contains(e)) {
             // Made once every end has entered its create-links stage: after create, and after
             // whatever the late ones wait for.
-            let mut deps: Vec<usize> = Vec::new();
+            let mut before: BTreeSet<(usize, usize)> = BTreeSet::new();
             for e in &ends {
-                deps.extend(ids.get(&(*e, 0)));
-                let others = waits.get(&(*e, 1)).into_iter().flatten();
-                deps.extend(others.filter_map(|w| ids.get(w)).copied());
+                before.insert((*e, 0));
+                before.extend(link_waits(*e, &ends, &waits));
             }
+            let deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
             let id = out.tasks.len();
             out.tasks.push((Task::Link(l), deps));
             for e in ends.iter().filter(|e| late.contains(e)) {
@@ -106,6 +107,30 @@ pub fn order(
             }
         } else {
             out.at_once.push(l);
+        }
+    }
+    out
+}
+
+/// What an end waits for before its links are made. Waiting for the links of the other end of the
+/// same link means waiting for what that end waits for: the link itself cannot come first.
+fn link_waits(
+    end: usize,
+    ends: &[usize],
+    waits: &HashMap<(usize, usize), Vec<(usize, usize)>>,
+) -> BTreeSet<(usize, usize)> {
+    let mut out = BTreeSet::new();
+    let mut todo = vec![end];
+    let mut seen = BTreeSet::from([end]);
+    while let Some(e) = todo.pop() {
+        for &(other, stage) in waits.get(&(e, 1)).into_iter().flatten() {
+            if stage == 1 && ends.contains(&other) {
+                if seen.insert(other) {
+                    todo.push(other);
+                }
+            } else {
+                out.insert((other, stage));
+            }
         }
     }
     out

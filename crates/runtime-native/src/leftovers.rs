@@ -4,6 +4,7 @@ use crate::config::NativeConfig;
 use crate::holder::recorded;
 use crate::process::{boot_id, now_ms, pidfd_open, start_ticks};
 use crate::record::{self, Run};
+use crate::runtime::NativeRuntime;
 use crate::start::cgroup::Group;
 use netloom_runtime::RuntimeError;
 use std::fs;
@@ -65,6 +66,23 @@ pub fn reap_leftovers(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
         let _ = fs::remove_file(path);
     }
     Ok(reaped)
+}
+
+/// Ends a lab whatever state its processes are in: asks the holder, kills one that does not answer,
+/// and cleans up after it. For those who want the lab gone.
+pub fn end(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
+    let asked = NativeRuntime::connect(config).and_then(|runtime| match runtime {
+        Some(runtime) => runtime.shutdown(),
+        None => Ok(()),
+    });
+    if asked.is_err()
+        && let Some(holder) = recorded(&config.layout()).filter(|h| h.alive())
+        // It may be ending already, for somebody else.
+        && !holder.wait_gone(DYING)
+    {
+        kill(holder.pid)?;
+    }
+    reap_leftovers(config)
 }
 
 /// The run's first process, if it still is that one: it was started when the journal says.

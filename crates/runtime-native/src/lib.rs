@@ -29,5 +29,5 @@ pub mod supervisor;
 mod wire;
 
 pub use config::NativeConfig;
-pub use leftovers::{Reaped, reap_leftovers};
+pub use leftovers::{Reaped, end, reap_leftovers};
 pub use runtime::NativeRuntime;

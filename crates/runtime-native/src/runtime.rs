@@ -96,6 +96,19 @@ impl NativeRuntime {
         const LIMIT: Duration = Duration::from_secs(30);
         self.holder.shutdown()?;
         if self.holder.identity.wait_gone(LIMIT) {
+            for (_, directory) in crate::record::all(&self.layout.containers()) {
+                if let Some(record) = directory.load()
+                    && let Ok(group) = Group::of(&record.spec)
+                {
+                    let failed = |e| {
+                        RuntimeError::io(
+                            format!("remove the control groups of {}", record.spec.name),
+                            e,
+                        )
+                    };
+                    group.remove().map_err(failed)?;
+                }
+            }
             return Ok(());
         }
         Err(RuntimeError::Timeout {

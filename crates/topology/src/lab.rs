@@ -83,6 +83,9 @@ pub struct Mgmt {
     /// Options for Docker's driver.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub driver_opts: BTreeMap<String, String>,
+    /// Where its subnet, or else the section, is written.
+    #[serde(skip)]
+    pub span: Option<Span>,
 }
 
 /// Where a value came from.

@@ -43,6 +43,7 @@ pub fn mgmt(section: Option<&Node>, over: &Overrides, found: &mut Diagnostics) -
             .iter()
             .map(|e| (e.key.clone(), e.value.as_str().unwrap_or_default().to_string()))
             .collect(),
+        span: section.map(|n| n.get("ipv4-subnet").or(n.get("network")).unwrap_or(n).span),
     };
     if m.ipv4_subnet.is_none() && m.ipv6_subnet.is_none() {
         m.ipv4_subnet = Some(IPV4_SUBNET.into());

@@ -109,7 +109,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         _ => println!("{}", output::node_table(&rows, false)),
     }
     let time = since.elapsed().as_secs_f64();
-    match (done.nodes, done.links, done.removed) {
+    match (done.nodes, done.links, done.removed + done.healed) {
         (0, 0, 0) => eprintln!("lab {} is as its file says", lab.name),
         (n, l, _) => eprintln!("lab {}: {n} nodes and {l} links made in {time:.2} s", lab.name),
     }
@@ -129,7 +129,7 @@ fn watch() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         INTERRUPTED.store(true, Ordering::Relaxed);
-        eprintln!("interrupted: undoing what was made; once more ends at once");
+        eprintln!("interrupted; once more ends at once");
     });
 }
 
@@ -137,7 +137,7 @@ fn describe(planned: &netloom_engine::Planned) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let d = &planned.difference;
-    if d.is_empty() && planned.start.is_empty() {
+    if planned.is_empty() {
         return "nothing to do\n".into();
     }
     if let Some(n) = &planned.network {
@@ -148,7 +148,7 @@ fn describe(planned: &netloom_engine::Planned) -> String {
         let _ = writeln!(out, "network {} on bridge {}: {}", n.name, n.bridge, subnets.join(", "));
     }
     for link in &d.remove_links {
-        let _ = writeln!(out, "- link {link}");
+        let _ = writeln!(out, "- link {}", link.id);
     }
     for node in &d.remove_nodes {
         let _ = writeln!(out, "- node {node}");
@@ -160,6 +160,12 @@ fn describe(planned: &netloom_engine::Planned) -> String {
     }
     for link in &d.make_links {
         let _ = writeln!(out, "+ link {}", link.id);
+    }
+    for node in &d.rebuild {
+        let _ = writeln!(out, "~ node {node}: its container is made anew");
+    }
+    for node in &planned.attach {
+        let _ = writeln!(out, "~ node {node}: its management interface is mended");
     }
     for node in &planned.start {
         let _ = writeln!(out, "> start {node}");

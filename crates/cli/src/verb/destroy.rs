@@ -40,9 +40,13 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     };
     let progress = Progress::new(global.plain);
     if !a.all {
-        let record = context::record(global, &engine)?;
-        engine.destroy(&record.name, &options, &progress)?;
-        eprintln!("lab {} is gone", record.name);
+        let name = match (&global.name, &global.topo) {
+            // By name alone, whatever state its record is in.
+            (Some(name), None) if !name.contains('/') && !name.starts_with('.') => name.clone(),
+            _ => context::record(global, &engine)?.name,
+        };
+        engine.destroy(&name, &options, &progress)?;
+        eprintln!("lab {name} is gone");
         return Ok(0);
     }
     if global.name.is_some() {
@@ -58,15 +62,19 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         return Ok(0);
     }
     // Those that live in others' namespaces first.
+    let mut failed = None;
     while !left.is_empty() {
         let free = left.iter().position(|r| !left.iter().any(|o| o.uses.contains(&r.name)));
         let record = left.remove(free.unwrap_or(0));
         match engine.destroy(&record.name, &options, &progress) {
             Ok(()) | Err(EngineError::NoLab(_)) => eprintln!("lab {} is gone", record.name),
-            Err(e) => return Err(e.into()),
+            Err(e) => {
+                eprintln!("error: lab {}: {e}", record.name);
+                failed = Some(e.exit_code());
+            }
         }
     }
-    Ok(0)
+    Ok(failed.unwrap_or(0))
 }
 
 fn confirmed(names: &[&str]) -> Result<bool> {

@@ -8,6 +8,10 @@ use netloom_runtime::RuntimeError;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the holder may take over an answer: it does nothing that takes long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to a lab's holder.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ impl HolderClient {
         let path = layout.holder_socket();
         let socket = socket::connect(&path)
             .map_err(|e| RuntimeError::io(format!("connect to {}", path.display()), e))?;
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| socket.set_write_timeout(Some(PATIENCE)))
+            .map_err(|e| RuntimeError::io("set the patience with the holder", e))?;
         Ok(Some(HolderClient { socket: Mutex::new(socket), identity }))
     }
 
@@ -32,7 +40,8 @@ impl HolderClient {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(HolderReply, Vec<OwnedFd>), RuntimeError> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |e| RuntimeError::io("talk to the lab's holder", e);
+        let pid = self.identity.pid;
+        let failed = |e| RuntimeError::io(format!("talk to the lab's holder, process {pid}"), e);
         wire::send(&socket, request, fds).map_err(failed)?;
         match wire::receive(&socket).map_err(failed)? {
             Some((HolderReply::Refused(why), _)) => Err(RuntimeError::Remote(why)),

@@ -154,7 +154,9 @@ impl Group {
 
     fn relative(spec: &ContainerSpec) -> PathBuf {
         let parent = spec.cgroup_parent.as_deref().unwrap_or(PARENT).trim_matches('/');
-        Path::new(parent).join(&spec.name)
+        // Two state directories may each have a container of this name.
+        let place = fnv(spec.rootfs.private.as_os_str().as_encoded_bytes());
+        Path::new(parent).join(format!("{}-{place:08x}", spec.name))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -205,8 +207,19 @@ impl Group {
         Ok(())
     }
 
-    /// Kills whatever is in the groups and removes them.
+    /// Kills whatever is in the groups and removes them, and our parent group when it is empty.
     pub fn remove(&self) -> io::Result<()> {
+        self.remove_own()?;
+        for parent in self.directories.iter().filter_map(|d| d.parent()) {
+            if parent.file_name().is_some_and(|n| n == PARENT) {
+                // Others may live in it.
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_own(&self) -> io::Result<()> {
         for directory in &self.directories {
             if !directory.exists() {
                 continue;
@@ -223,7 +236,7 @@ impl Group {
                         for child in fs::read_dir(directory).into_iter().flatten().flatten() {
                             if child.path().is_dir() {
                                 let inner = Group { directories: vec![child.path()] };
-                                let _ = inner.remove();
+                                let _ = inner.remove_own();
                             }
                         }
                         std::thread::sleep(wait);
@@ -234,6 +247,11 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// FNV-1a, 32 bits: short names that are the same in every process.
+fn fnv(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
 }
 
 fn kill_members(directory: &Path) {

@@ -134,7 +134,8 @@ impl Supervisor {
         let host_upper = if start::is_host(spec) { Some(self.host_upper()?) } else { None };
         let cgroup = (!container.group.is_empty()).then_some(&container.group);
         if let Some(group) = cgroup {
-            group.create(spec)?;
+            // A limit that is refused must not leave a group behind.
+            group.create(spec).inspect_err(|_| drop(group.remove()))?;
         }
         let key = super::console::key(&spec.name);
         start::start(

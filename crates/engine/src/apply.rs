@@ -1,0 +1,358 @@
+//! Carrying a decision out.
+
+use crate::decide::Decision;
+use crate::deploy::{DeployOptions, Deployed, Planned};
+use crate::destroy::group;
+use crate::error::Failure;
+use crate::record::LabRecord;
+use crate::report::{Event, Reporter};
+use crate::schedule::{self, Outcome};
+use crate::stages::{Stages, Starting};
+use crate::wire::Wires;
+use crate::{Engine, EngineError, files, heal, labdir, netns_link};
+use fs_err as fs;
+use netloom_datapath::Netns;
+use netloom_plan::{
+    Difference, Impl, LinkObject, NamespaceOf, NodeObject, Objects, Order, Task, order,
+};
+use netloom_runtime::{Runtime, Status};
+use netloom_runtime_native::NativeRuntime;
+use netloom_topology::Lab;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+/// Everything needed to carry a decision out.
+pub struct Apply<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The lab.
+    pub lab: &'a Lab,
+    /// How.
+    pub options: &'a DeployOptions,
+    /// Who is told.
+    pub report: &'a dyn Reporter,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// The lab's runtime.
+    pub runtime: Arc<NativeRuntime>,
+}
+
+impl Apply<'_> {
+    /// Carries it out.
+    pub fn run(&self, record: &mut LabRecord) -> Result<Deployed, EngineError> {
+        let Planned { network, objects, difference, start, attach } = &self.decision.planned;
+        let parking = self.parking()?;
+        self.remove(difference, &parking)?;
+        self.stop_here()?;
+        let make: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
+        let namespaces = self.namespaces(objects, record)?;
+        record.save(&self.engine.directories)?;
+        self.files(objects)?;
+        let wires = Wires {
+            machine: &self.decision.machine,
+            namespaces: &namespaces,
+            parking: &parking,
+            group: group(&self.lab.name),
+        };
+        let legless: HashSet<&str> = attach.iter().map(String::as_str).collect();
+        let fresh: Vec<&NodeObject> =
+            objects.nodes.iter().filter(|n| make.contains(n.name.as_str())).collect();
+        wires.make_bridges(&fresh)?;
+        let mut failures = Vec::new();
+        if let Some(network) = network {
+            for node in objects.nodes.iter().filter(|n| legless.contains(n.name.as_str())) {
+                if let Some(mgmt) = &node.mgmt {
+                    heal::detach(&self.decision.machine.netns, &mgmt.port)?;
+                }
+            }
+            let legs: Vec<&NodeObject> = objects
+                .nodes
+                .iter()
+                .filter(|n| make.contains(n.name.as_str()) || legless.contains(n.name.as_str()))
+                .collect();
+            failures.extend(wires.attach(network, &legs)?);
+            wires.publish(&self.lab.name, network, &objects.nodes)?;
+        }
+        self.stop_here()?;
+        let ids: HashSet<&str> = difference.make_links.iter().map(|l| l.id.as_str()).collect();
+        let links: BTreeSet<usize> = (0..objects.links.len())
+            .filter(|i| ids.contains(objects.links[*i].id.as_str()))
+            .collect();
+        let begin: HashSet<&str> = start
+            .iter()
+            .chain(&difference.rebuild)
+            .map(String::as_str)
+            .chain(make.iter().copied())
+            .collect();
+        let nodes: BTreeSet<usize> = (0..objects.nodes.len())
+            .filter(|i| begin.contains(objects.nodes[*i].name.as_str()))
+            .collect();
+        let order = order(self.lab, objects, &nodes, &links);
+        self.report.event(Event::Phase("making links", order.at_once.len()));
+        let at_once: Vec<&LinkObject> = order.at_once.iter().map(|i| &objects.links[*i]).collect();
+        failures.extend(wires.make(&at_once)?);
+        self.report.event(Event::Done);
+        self.stop_here()?;
+        if failures.is_empty() {
+            failures.extend(self.start(&nodes, &order, objects, &wires)?);
+        }
+        self.stop_here()?;
+        if failures.is_empty() {
+            failures.extend(self.ended_at_once(&nodes, objects)?);
+        }
+        match failures.is_empty() {
+            true => Ok(Deployed {
+                nodes: nodes.len(),
+                links: links.len(),
+                removed: difference.remove_nodes.len(),
+                healed: attach.len(),
+                warnings: Vec::new(),
+            }),
+            false => Err(EngineError::Failed(failures)),
+        }
+    }
+
+    fn stop_here(&self) -> Result<(), EngineError> {
+        if (self.options.interrupted)() { Err(EngineError::Interrupted) } else { Ok(()) }
+    }
+
+    /// A namespace for what must not lead anywhere.
+    fn parking(&self) -> Result<Netns, EngineError> {
+        if let Some(fd) = self.runtime.kept("parking")? {
+            return Ok(Netns::from_fd(fd)?);
+        }
+        let needed = |l: &LinkObject| l.how == Impl::Dummy;
+        if !self.decision.planned.objects.links.iter().any(needed) {
+            return Ok(Netns::current()?);
+        }
+        let netns = Netns::create()?;
+        self.runtime.keep_fd("parking", netns.try_clone()?.into())?;
+        Ok(netns)
+    }
+
+    /// Removes links and nodes that change or go away. Ends on the host are removed by name and at
+    /// once: when a namespace is dropped the kernel removes them only later, and they would be in
+    /// the way of new ones.
+    fn remove(&self, difference: &Difference, parking: &Netns) -> Result<(), EngineError> {
+        let Some(record) = &self.decision.record else { return Ok(()) };
+        let mut namespaces = HashMap::new();
+        let everything = record.everything();
+        if !difference.remove_links.is_empty() {
+            for node in &everything.nodes {
+                match &node.namespace {
+                    NamespaceOf::Node(n) => {
+                        if let Some(fd) = self.runtime.kept(&format!("netns:{n}"))? {
+                            namespaces.insert(node.namespace.clone(), Netns::from_fd(fd)?);
+                        }
+                    }
+                    NamespaceOf::Other { lab, node: other } => {
+                        if let Some(netns) = self.engine.namespace_of(lab, other)? {
+                            namespaces.insert(node.namespace.clone(), netns);
+                        }
+                    }
+                    NamespaceOf::Host => {}
+                }
+            }
+        }
+        let wires = Wires {
+            machine: &self.decision.machine,
+            namespaces: &namespaces,
+            parking,
+            group: group(&self.lab.name),
+        };
+        let list: Vec<&LinkObject> = difference.remove_links.iter().collect();
+        let failures = wires.remove(&list)?;
+        if !failures.is_empty() {
+            return Err(EngineError::Failed(failures));
+        }
+        let ours: HashMap<&str, &NodeObject> =
+            everything.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
+        for name in difference.remove_nodes.iter().chain(&difference.rebuild) {
+            if let Some(object) = ours.get(name.as_str()).filter(|o| o.container) {
+                self.runtime.remove(&object.long_name, true)?;
+            }
+        }
+        for object in difference.remove_nodes.iter().filter_map(|n| ours.get(n.as_str())) {
+            if let Some(mgmt) = &object.mgmt {
+                heal::detach(&self.decision.machine.netns, &mgmt.port)?;
+            }
+            if object.namespace == NamespaceOf::Node(object.name.clone()) {
+                self.runtime.release([format!("netns:{}", object.name)])?;
+                netns_link::hide(&self.engine.directories.netns, &object.long_name);
+            }
+        }
+        // What an ended deploy may have started already is started from the beginning.
+        if !record.complete {
+            for node in &difference.make_nodes {
+                if node.container {
+                    self.runtime.remove(&node.long_name, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens every namespace of the lab; those that are not there are made and given to the holder.
+    fn namespaces(
+        &self,
+        objects: &Objects,
+        record: &mut LabRecord,
+    ) -> Result<HashMap<NamespaceOf, Netns>, EngineError> {
+        let mut out = HashMap::new();
+        let kept: HashSet<String> = self.runtime.kept_names()?.into_iter().collect();
+        let mut missing: BTreeSet<&str> = BTreeSet::new();
+        for node in &objects.nodes {
+            match &node.namespace {
+                NamespaceOf::Host => {}
+                NamespaceOf::Other { lab, node: other } => {
+                    if let Some(netns) = self.engine.namespace_of(lab, other)? {
+                        out.insert(node.namespace.clone(), netns);
+                    }
+                }
+                NamespaceOf::Node(owner) => {
+                    let key = format!("netns:{owner}");
+                    if !kept.contains(&key) {
+                        missing.insert(owner);
+                    } else if let Some(fd) = self.runtime.kept(&key)? {
+                        let netns = Netns::from_fd(fd)?.with_label(format!("node {owner}"));
+                        out.insert(node.namespace.clone(), netns);
+                    }
+                }
+            }
+        }
+        self.report.event(Event::Phase("making namespaces", missing.len()));
+        for (owner, netns) in missing.iter().zip(Netns::create_many(missing.len())?) {
+            let netns = netns.with_label(format!("node {owner}"));
+            let path =
+                self.runtime.keep_fd(&format!("netns:{owner}"), netns.try_clone()?.into())?;
+            if let Some(node) = record.nodes.get_mut(*owner) {
+                netns_link::show(&self.engine.directories.netns, &node.long_name, &path)?;
+                node.netns = Some(path);
+            }
+            out.insert(NamespaceOf::Node((*owner).to_string()), netns);
+            self.report.event(Event::Step);
+        }
+        self.report.event(Event::Done);
+        Ok(out)
+    }
+
+    /// Lab directory, files the kinds generate, names.
+    fn files(&self, objects: &Objects) -> Result<(), EngineError> {
+        labdir::make(&self.lab.dir)?;
+        for (spec, files) in self.decision.specs.values() {
+            files::write(files)?;
+            for bind in &spec.binds {
+                let ours = bind.source.starts_with(&self.lab.dir)
+                    || bind.source.starts_with(self.engine.directories.state.join("volumes"));
+                if ours && !bind.source.exists() {
+                    fs::create_dir_all(&bind.source)?;
+                }
+            }
+        }
+        self.engine.write_names(self.lab, objects)
+    }
+
+    fn start(
+        &self,
+        nodes: &BTreeSet<usize>,
+        order: &Order,
+        objects: &Objects,
+        wires: &Wires<'_>,
+    ) -> Result<Vec<Failure>, EngineError> {
+        let starting: Vec<Starting<'_>> = self
+            .lab
+            .nodes
+            .iter()
+            .map(|node| Starting {
+                node,
+                spec: self.decision.specs.get(&node.name).map(|(s, _)| s),
+                begun: Mutex::new(None),
+                looking: Mutex::new(None),
+            })
+            .collect();
+        let folder = self.lab.topology_file.parent().unwrap_or(std::path::Path::new("/"));
+        let stages = Stages {
+            runtime: self.runtime.clone(),
+            report: self.report,
+            timeout: self.options.timeout,
+            folder,
+            interrupted: self.options.interrupted,
+        };
+        let before: Vec<Vec<usize>> = order.tasks.iter().map(|(_, deps)| deps.clone()).collect();
+        let workers = match self.options.max_workers {
+            0 => std::thread::available_parallelism().map_or(4, |n| n.get() * 4),
+            n => n,
+        };
+        self.report.event(Event::Phase("starting nodes", nodes.len()));
+        let (failed, left) =
+            schedule::run(&before, workers, &|| (self.options.interrupted)(), &|t| match &order
+                .tasks[t]
+                .0
+            {
+                Task::Stage(task) => stages.run(&starting[task.node], *task),
+                Task::Link(l) => match wires.make(&[&objects.links[*l]]) {
+                    Ok(f) if f.is_empty() => Outcome::Done,
+                    Ok(f) => Outcome::Failed(f[0].why.clone()),
+                    Err(e) => Outcome::Failed(e.to_string()),
+                },
+            });
+        self.report.event(Event::Done);
+        let mut failures: Vec<Failure> = failed
+            .into_iter()
+            .map(|(t, why)| match &order.tasks[t].0 {
+                Task::Stage(s) => {
+                    Failure { what: format!("node {}", self.lab.nodes[s.node].name), why }
+                }
+                Task::Link(l) => Failure { what: format!("link {}", objects.links[*l].id), why },
+            })
+            .collect();
+        if failures.is_empty() && left > 0 && !(self.options.interrupted)() {
+            let why =
+                format!("{left} steps wait for each other; look at the `wait-for` of the file");
+            failures.push(Failure { what: "the order of stages".into(), why });
+        }
+        Ok(failures)
+    }
+
+    /// Nodes that have ended already although nothing says that they should.
+    fn ended_at_once(
+        &self,
+        nodes: &BTreeSet<usize>,
+        objects: &Objects,
+    ) -> Result<Vec<Failure>, EngineError> {
+        let meant: HashSet<&str> = self
+            .lab
+            .nodes
+            .iter()
+            .flat_map(|n| n.stages.named().map(|(_, s)| s.wait_for.iter()).into_iter().flatten())
+            .filter(|w| w.stage == "exit")
+            .map(|w| w.node.as_str())
+            .collect();
+        let states: HashMap<String, netloom_runtime::ContainerState> =
+            self.runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect();
+        let mut out = Vec::new();
+        for object in nodes.iter().map(|i| &objects.nodes[*i]).filter(|o| o.container) {
+            let Some(state) = states.get(&object.long_name) else { continue };
+            if state.status != Status::Exited || meant.contains(object.name.as_str()) {
+                continue;
+            }
+            let node = self.lab.node(&object.name);
+            if node.is_some_and(|n| n.auto_remove) {
+                continue;
+            }
+            let code = state.exit_code.map_or_else(|| "?".into(), |c| c.to_string());
+            let mut log = Vec::new();
+            let request = netloom_runtime::LogsRequest { follow: false, tail: Some(3) };
+            // The log is a help, not the message.
+            let _ = self.runtime.logs(&object.long_name, &request, &mut log);
+            let log = String::from_utf8_lossy(&log).trim().replace('\r', "").replace('\n', " | ");
+            let said =
+                if log.is_empty() { "it wrote nothing".into() } else { format!("it wrote: {log}") };
+            out.push(Failure {
+                what: format!("node {}", object.name),
+                why: format!("it ended at once with exit code {code}; {said}; give it a command that stays (`cmd: sleep infinity`)"),
+            });
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,272 @@
+//! Observe and plan: everything decided before anything is done.
+
+use crate::deploy::{DeployOptions, Planned};
+use crate::image::Images;
+use crate::ledger::Ledger;
+use crate::machine::Machine;
+use crate::preflight::{self, Situation};
+use crate::record::LabRecord;
+use crate::spec::{self, Parts, Paths};
+use crate::{Engine, EngineError, digest, files, heal};
+use netloom_diag::{Diagnostic, Diagnostics};
+use netloom_image::{Image, Store};
+use netloom_plan::{
+    AddressError, Difference, Macs, NamespaceOf, Network, NetworkError, Objects, difference,
+    plan_links, plan_nodes,
+};
+use netloom_runtime::{ContainerSpec, Runtime, Status};
+use netloom_runtime_native::NativeRuntime;
+use netloom_topology::{EndpointNode, Lab, NodeFiles};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Everything decided, before anything is done.
+pub struct Decision {
+    /// What will be done.
+    pub planned: Planned,
+    /// Digest of each node's container.
+    pub digests: BTreeMap<String, String>,
+    /// Container of each node, and what its kind adds.
+    pub specs: BTreeMap<String, (ContainerSpec, NodeFiles)>,
+    /// Labs whose namespaces this one uses.
+    pub uses: BTreeSet<String>,
+    /// Keys that cannot be honoured.
+    pub warnings: Vec<String>,
+    /// The lab as it was deployed.
+    pub record: Option<LabRecord>,
+    /// The host.
+    pub machine: Machine,
+    images: HashMap<String, Image>,
+}
+
+impl Engine {
+    /// Observes, checks and plans. Without a `runtime` the lab is planned as a new one.
+    pub(crate) fn decide(
+        &self,
+        lab: &Lab,
+        options: &DeployOptions,
+        runtime: Option<&NativeRuntime>,
+        ledger: &Ledger,
+        found: &mut Diagnostics,
+    ) -> Result<Decision, EngineError> {
+        let machine = Machine::observe()?;
+        let record = LabRecord::load(&self.directories, &lab.name)?;
+        let others = self.other_containers(&lab.name)?;
+        let topology = lab.topology_file.parent().unwrap_or(Path::new("/"));
+        let paths = Paths { topology, home: &options.home, directories: &self.directories };
+        let record_ref = record.as_ref();
+        let situation = Situation {
+            machine: &machine,
+            ledger,
+            record: record_ref,
+            others: &others,
+            paths: &paths,
+        };
+        let mut images = Images::open(Store::open(self.directories.images())?);
+        let images = preflight::check(lab, &situation, &mut images, found)?;
+        let network = match network(lab, ledger, &machine) {
+            Ok(network) => network,
+            Err(e) => {
+                found.push(network_finding(lab, &e));
+                None
+            }
+        };
+        let mut macs = Macs::default();
+        let in_use: BTreeSet<u16> =
+            ledger.ports.iter().filter(|(_, l)| **l != lab.name).map(|(p, _)| *p).collect();
+        let nodes = plan_nodes(lab, network.as_ref(), &others, &in_use, &mut macs);
+        let links = plan_links(lab, network.as_ref(), &others, &mut macs);
+        let objects = Objects { nodes, links };
+        let mut decision = Decision {
+            planned: Planned {
+                network,
+                objects,
+                difference: Difference::default(),
+                start: Vec::new(),
+                attach: Vec::new(),
+            },
+            digests: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            uses: BTreeSet::new(),
+            warnings: Vec::new(),
+            record,
+            machine,
+            images,
+        };
+        self.containers(lab, options, &paths, &mut decision, found)?;
+        self.compare(runtime, &mut decision)?;
+        Ok(decision)
+    }
+
+    /// What every container is made from.
+    fn containers(
+        &self,
+        lab: &Lab,
+        options: &DeployOptions,
+        paths: &Paths<'_>,
+        decision: &mut Decision,
+        found: &mut Diagnostics,
+    ) -> Result<(), EngineError> {
+        let mut interfaces: HashMap<&str, usize> = HashMap::new();
+        for end in lab.links.iter().flat_map(|l| &l.endpoints) {
+            if let EndpointNode::Node(n) = &end.node {
+                *interfaces.entry(n).or_default() += 1;
+            }
+        }
+        for (node, object) in lab.nodes.iter().zip(&decision.planned.objects.nodes) {
+            let netns = match &object.namespace {
+                NamespaceOf::Other { lab, node } => {
+                    decision.uses.insert(lab.clone());
+                    self.netns_path(lab, node)?
+                }
+                _ => None,
+            };
+            let Some(image) = decision.images.get(&node.name) else { continue };
+            let files = match files::render(lab, node, object, &options.home) {
+                Ok(files) => files,
+                Err(why) => {
+                    // A missing start-up file has been reported with its place.
+                    if !found.has_errors() {
+                        found.push(Diagnostic::error("kind-template", why).at(node.span));
+                    }
+                    continue;
+                }
+            };
+            let count = interfaces.get(node.name.as_str()).copied().unwrap_or(0);
+            let parts =
+                Parts { lab, node, object, image, files: &files, paths, netns, interfaces: count };
+            let spec = spec::container(&parts, &mut decision.warnings);
+            decision.digests.insert(node.name.clone(), digest::of(&spec, image, &files));
+            decision.specs.insert(node.name.clone(), (spec, files));
+        }
+        Ok(())
+    }
+
+    /// Compares what is there with what is wished for.
+    fn compare(
+        &self,
+        runtime: Option<&NativeRuntime>,
+        decision: &mut Decision,
+    ) -> Result<(), EngineError> {
+        let want = &decision.planned.objects;
+        let (Some(record), Some(runtime)) = (&decision.record, runtime) else {
+            decision.planned.difference = difference(&Objects::default(), &[], want, |_| false);
+            return Ok(());
+        };
+        let kept: HashSet<String> = runtime.kept_names()?.into_iter().collect();
+        let mut have = record.objects.clone();
+        have.nodes.retain(|n| match &n.namespace {
+            NamespaceOf::Node(owner) => kept.contains(&format!("netns:{owner}")),
+            _ => true,
+        });
+        let found = heal::look(&have, runtime)?;
+        let maybe: Vec<_> = record
+            .everything()
+            .links
+            .into_iter()
+            .filter(|l| !have.links.contains(l) || !found.whole.contains(&l.id))
+            .collect();
+        have.links.retain(|l| found.whole.contains(&l.id));
+        let changed = |name: &str| {
+            record.nodes.get(name).map(|r| r.digest.as_str()).unwrap_or_default()
+                != decision.digests.get(name).map(String::as_str).unwrap_or_default()
+        };
+        let difference = difference(&have, &maybe, want, changed);
+        let remade: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
+        let running: HashSet<String> = runtime
+            .list()?
+            .into_iter()
+            .filter(|s| matches!(s.status, Status::Running | Status::Restarting))
+            .map(|s| s.name)
+            .collect();
+        let standing = |n: &&netloom_plan::NodeObject| !remade.contains(n.name.as_str());
+        decision.planned.start = want
+            .nodes
+            .iter()
+            .filter(standing)
+            .filter(|n| n.container && !difference.rebuild.contains(&n.name))
+            .filter(|n| !running.contains(&n.long_name))
+            .map(|n| n.name.clone())
+            .collect();
+        decision.planned.attach = want
+            .nodes
+            .iter()
+            .filter(standing)
+            .filter(|n| n.mgmt.is_some() && (!record.complete || found.detached.contains(&n.name)))
+            .map(|n| n.name.clone())
+            .collect();
+        decision.planned.difference = difference;
+        Ok(())
+    }
+
+    /// Containers of other labs, by name.
+    fn other_containers(
+        &self,
+        lab: &str,
+    ) -> Result<BTreeMap<String, (String, String)>, EngineError> {
+        let mut out = BTreeMap::new();
+        for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
+            for object in record.everything().nodes {
+                if let NamespaceOf::Node(owner) = object.namespace {
+                    out.insert(object.long_name, (record.name.clone(), owner));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Path of the namespace of a node of another lab, as this machine can open it now.
+    fn netns_path(&self, lab: &str, node: &str) -> Result<Option<PathBuf>, EngineError> {
+        let record = LabRecord::load(&self.directories, lab)?;
+        Ok(record.and_then(|r| r.nodes.get(node).and_then(|n| n.netns.clone())))
+    }
+}
+
+/// The management network a lab needs, with its addresses reserved.
+fn network(lab: &Lab, ledger: &Ledger, machine: &Machine) -> Result<Option<Network>, NetworkError> {
+    let mut ends = lab.links.iter().flat_map(|l| &l.endpoints);
+    let used =
+        lab.nodes.iter().any(|n| n.managed()) || ends.any(|e| e.node == EndpointNode::MgmtNet);
+    if !used {
+        return Ok(None);
+    }
+    let existing = ledger.networks.get(&lab.mgmt.network);
+    let mut others = machine.subnets.clone();
+    for network in ledger.networks.values().filter(|n| n.name != lab.mgmt.network) {
+        let label = format!("network `{}`", network.name);
+        others.extend(network.ipv4.map(|n| (n.into(), label.clone())));
+        others.extend(network.ipv6.map(|n| (n.into(), label.clone())));
+    }
+    if existing.is_none()
+        && let Some(bridge) = &lab.mgmt.bridge
+    {
+        // Subnets of the bridge the file names are no strangers.
+        others.retain(|(_, what)| !what.ends_with(&format!(" on {bridge}")));
+    }
+    let mut network = Network::wanted(&lab.mgmt, existing, &others)?;
+    if existing.is_none() {
+        network.foreign_bridge = machine.link(&network.bridge).is_some();
+    }
+    network.reserve(lab)?;
+    Ok(Some(network))
+}
+
+fn network_finding(lab: &Lab, e: &NetworkError) -> Diagnostic {
+    let node = |name: &str| lab.node(name);
+    let d = Diagnostic::error("network", e.to_string())
+        .at(lab.mgmt.span.or(lab.nodes.first().and_then(|n| n.span)));
+    match e {
+        NetworkError::Overlap { .. } => d.hint("choose another `mgmt.ipv4-subnet`, or `auto`"),
+        NetworkError::Differs { .. } => {
+            d.hint("use its subnet, choose another `mgmt.network`, or leave the subnet out")
+        }
+        NetworkError::NoSubnet(_) => d.hint("name a subnet under `mgmt`"),
+        NetworkError::Address(AddressError::Exhausted { .. }) => {
+            d.hint("choose a larger subnet under `mgmt`")
+        }
+        NetworkError::Address(AddressError::Taken { node: name, address, .. }) => {
+            let key = if address.is_ipv4() { "mgmt-ipv4" } else { "mgmt-ipv6" };
+            d.at(node(name).and_then(|n| n.span_of(key))).hint("choose another address")
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A look at what a running lab's namespaces hold: which links are whole, which nodes have lost
+//! their leg in the management network.
+
+use crate::EngineError;
+use netloom_datapath::{LinkInfo, Netns, Socket, link, observe};
+use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects};
+use netloom_runtime_native::NativeRuntime;
+use std::collections::{HashMap, HashSet};
+
+/// What was seen.
+pub struct Seen {
+    /// Links whose ends are there with their addresses.
+    pub whole: HashSet<String>,
+    /// Nodes whose management interface is missing something.
+    pub detached: HashSet<String>,
+}
+
+/// Looks at everything a lab has.
+pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError> {
+    let mut seen: HashMap<&NamespaceOf, Option<Vec<LinkInfo>>> = HashMap::new();
+    let ends = have.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b));
+    let places = ends.map(|e| &e.namespace).chain(have.nodes.iter().map(|n| &n.namespace));
+    for place in places {
+        if seen.contains_key(place) {
+            continue;
+        }
+        let netns = match place {
+            NamespaceOf::Host => Some(Netns::current()?),
+            NamespaceOf::Node(n) => match runtime.kept(&format!("netns:{n}"))? {
+                Some(fd) => Some(Netns::from_fd(fd)?),
+                None => None,
+            },
+            // Another lab's: it looks after itself.
+            NamespaceOf::Other { .. } => None,
+        };
+        seen.insert(place, netns.map(|n| observe::links_in(&n)).transpose()?);
+    }
+    let links_at = |place: &NamespaceOf| seen.get(place).and_then(Option::as_ref);
+    let end_whole = |e: &LinkEnd| {
+        let Some(links) = links_at(&e.namespace) else {
+            return matches!(e.namespace, NamespaceOf::Other { .. });
+        };
+        links.iter().any(|l| {
+            l.name == e.interface
+                && e.addresses.iter().all(|a| has_address(l, a))
+                && (e.master.is_some() == l.master.is_some() || e.master.is_none())
+        })
+    };
+    let whole = have
+        .links
+        .iter()
+        .filter(|l| end_whole(&l.a) && l.b.as_ref().is_none_or(end_whole))
+        .filter(|l| match &l.how {
+            Impl::VxlanStitch { device, port, .. } => {
+                links_at(&NamespaceOf::Host).is_none_or(|links| {
+                    [device, port].iter().all(|n| links.iter().any(|l| l.name == **n))
+                })
+            }
+            _ => true,
+        })
+        .map(|l| l.id.clone())
+        .collect();
+    let ports: HashSet<String> = observe::links_in(&Netns::current()?)?
+        .into_iter()
+        .filter(|l| l.master.is_some())
+        .map(|l| l.name)
+        .collect();
+    let detached = have
+        .nodes
+        .iter()
+        .filter(|n| {
+            n.mgmt.as_ref().is_some_and(|m| {
+                let inside =
+                    links_at(&n.namespace).and_then(|l| l.iter().find(|l| l.name == m.interface));
+                let good =
+                    inside.is_some_and(|l| l.up && m.addresses.iter().all(|a| has_address(l, a)));
+                !(good && ports.contains(&m.port))
+            })
+        })
+        .map(|n| n.name.clone())
+        .collect();
+    Ok(Seen { whole, detached })
+}
+
+fn has_address(link: &LinkInfo, wanted: &ipnet::IpNet) -> bool {
+    link.addresses
+        .iter()
+        .any(|a| a.cidr.address == wanted.addr() && a.cidr.prefix == wanted.prefix_len())
+}
+
+/// Takes a broken management leg away, so that it can be made anew.
+pub fn detach(host: &Netns, port: &str) -> Result<(), EngineError> {
+    let mut socket = Socket::open_in(host)?;
+    link::ensure_absent(&mut socket, port)?;
+    Ok(())
+}
