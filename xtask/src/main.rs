@@ -5,12 +5,25 @@ mod compat;
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if program.ends_with("/docker") || program == "docker" {
+        return compat::errors::docker::run(&words);
+    }
     match words.as_slice() {
         ["compat", "resolve", oracle, corpus, rest @ ..] => {
             compat::resolve::run(oracle.as_ref(), corpus.as_ref(), rest)
         }
-        _ => bail!("usage: cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]"),
+        ["compat", "errors", dir, rest @ ..] => compat::errors::run(dir.as_ref(), rest),
+        // The two processes that `compat errors` starts for each case.
+        ["compat", "errors-inside", job] => compat::errors::inside::first(job.as_ref()),
+        ["compat", "errors-case", job] => compat::errors::inside::case(job.as_ref()),
+        _ => bail!(
+            "usage: cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]\n       \
+             cargo xtask compat errors DIR [--netloom PATH] [--list FILE] [--only CASE] [--show] \
+             [--golden [--bless] | --write-golden DIR]"
+        ),
     }
 }

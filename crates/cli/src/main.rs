@@ -36,8 +36,14 @@ pub struct Global {
     #[arg(long, global = true, env = "CLAB_TIMEOUT", default_value = "2m", value_parser = context::duration)]
     pub timeout: std::time::Duration,
     /// Runtime of nodes that name none.
-    #[arg(short, long, global = true, env = "CLAB_RUNTIME", value_name = "RUNTIME")]
+    #[arg(short, long, global = true, env = "CLAB_RUNTIME", value_name = "RUNTIME", value_parser = ["native"])]
     pub runtime: Option<String>,
+    /// More words about what is done (accepted for compatibility; there is one level).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "CLAB_DEBUG")]
+    pub debug: u8,
+    /// Level of messages (accepted for compatibility; there is one level).
+    #[arg(long, global = true, env = "CLAB_LOG_LEVEL", value_parser = ["trace", "debug", "info", "warn", "warning", "error", "fatal"])]
+    pub log_level: Option<String>,
     /// Plain lines instead of a progress display, no colours.
     #[arg(long, global = true)]
     pub plain: bool,

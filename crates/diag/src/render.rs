@@ -65,8 +65,11 @@ fn range(sources: &Sources, span: Span) -> std::ops::Range<usize> {
     let text = &sources.get(span.source).text;
     let (start, end) = (span.start as usize, (span.end as usize).min(text.len()));
     let start = start.min(text.len());
+    let start = (0..=start).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
-    start..end.clamp(start, line_end.max(start))
+    let end = end.clamp(start, line_end.max(start));
+    let end = (end..=text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(text.len());
+    start..end
 }
 
 #[derive(Serialize)]

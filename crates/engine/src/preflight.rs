@@ -44,6 +44,7 @@ pub fn check(
         role(node, situation, found);
         network_mode(lab, node, situation, found);
         names(node, situation, found);
+        limits(node, found);
         ports(lab, node, situation, found);
     }
     links(lab, situation, found);
@@ -140,7 +141,8 @@ fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
                 "missing-startup-config",
                 format!("there is no start-up configuration `{}`", path.display()),
             )
-            .at(node.span_of("startup-config")),
+            .at(node.span_of("startup-config"))
+            .hint("relative paths start at the topology file"),
         );
     }
     if let Some(path) = node.license.as_ref().filter(|p| !p.is_file()) {
@@ -149,7 +151,8 @@ fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
                 "missing-license",
                 format!("there is no licence file `{}`", path.display()),
             )
-            .at(node.span_of("license")),
+            .at(node.span_of("license"))
+            .hint("relative paths start at the topology file"),
         );
     }
     for device in &node.devices {
@@ -160,7 +163,8 @@ fn files(lab: &Lab, node: &Node, paths: &Paths<'_>, found: &mut Diagnostics) {
                     "missing-device",
                     format!("there is no device `{source}` on this machine"),
                 )
-                .at(node.span_of("devices")),
+                .at(node.span_of("devices"))
+                .hint("`ls /dev` lists them; a module may have to be loaded first"),
             );
         }
     }
@@ -249,6 +253,61 @@ fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     }
 }
 
+/// Processors and kernel parameters this machine has.
+fn limits(node: &Node, found: &mut Diagnostics) {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let online = online.trim();
+    if !node.cpu_set.is_empty()
+        && let (Some(have), wanted) = (processors(online), processors(&node.cpu_set))
+        && wanted.as_ref().is_none_or(|w| !w.is_subset(&have))
+    {
+        found.push(
+            Diagnostic::error(
+                "bad-cpu-set",
+                format!("`cpu-set: {}` names processors that are not here", node.cpu_set),
+            )
+            .at(node.span_of("cpu-set"))
+            .hint(format!("this machine has {online}")),
+        );
+    }
+    for key in node.sysctls.keys() {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        // Parameters of interfaces exist only once the interface does.
+        let of_interface =
+            key.matches('.').count() >= 4 && (key.contains(".conf.") || key.contains(".neigh."));
+        if !of_interface && !std::path::Path::new(&path).exists() {
+            found.push(
+                Diagnostic::error(
+                    "unknown-sysctl",
+                    format!("this kernel has no parameter `{key}`"),
+                )
+                .at(node.span_of("sysctls"))
+                .hint("`sysctl -a` lists those it has"),
+            );
+        }
+    }
+}
+
+/// Numbers of a list like `0-3,5`.
+fn processors(text: &str) -> Option<std::collections::BTreeSet<u32>> {
+    let mut out = std::collections::BTreeSet::new();
+    for part in text.split(',') {
+        let (a, b) = part.split_once('-').unwrap_or((part, part));
+        out.extend(a.trim().parse::<u32>().ok()?..=b.trim().parse::<u32>().ok()?);
+    }
+    Some(out)
+}
+
+/// Whether the kernel knows a way: connecting a datagram socket asks it, and sends nothing.
+fn reachable(remote: IpAddr) -> bool {
+    let any: IpAddr = if remote.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    UdpSocket::bind((any, 0)).and_then(|s| s.connect((remote, 9))).is_ok()
+}
+
 /// A bridge named in the file may be there already, but then it must be a bridge.
 fn management_bridge(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
     let Some(name) = &lab.mgmt.bridge else { return };
@@ -329,7 +388,17 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
                                     end.interface
                                 ),
                             )
-                            .at(end.span),
+                            .at(end.span)
+                            .hint(format!(
+                                "interfaces here: {}",
+                                situation
+                                    .machine
+                                    .links
+                                    .iter()
+                                    .map(|l| l.name.as_str())
+                                    .collect::<Vec<_>>()
+                                    .join(", ")
+                            )),
                         );
                     }
                     false
@@ -360,9 +429,21 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
                 );
             }
         }
-        if let LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel } = &link.kind
-            && tunnel.remote.parse::<std::net::IpAddr>().is_err()
-        {
+        let (LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel }) = &link.kind else {
+            continue;
+        };
+        if let Ok(remote) = tunnel.remote.parse::<IpAddr>() {
+            if tunnel.parent.is_empty() && !reachable(remote) {
+                found.push(
+                    Diagnostic::error(
+                        "no-route",
+                        format!("this machine has no route to {remote}, the tunnel's other end"),
+                    )
+                    .at(link.span)
+                    .hint(format!("add one first: ip route add {remote} via GATEWAY")),
+                );
+            }
+        } else {
             found.push(
                 Diagnostic::error(
                     "bad-address",

@@ -112,6 +112,19 @@ fn missing_variable(file: &SourceFile, source: SourceId) -> Diagnostic {
         .hint("give variables with --vars FILE, or in a file named like the topology with `_vars.yml` at its end")
 }
 
+/// The last `{{` before a place that is not closed on its own line.
+fn unclosed(file: &SourceFile, source: SourceId, at: u32) -> Option<Diagnostic> {
+    let before = file.text.get(..at as usize)?;
+    let open = before.rfind("{{")?;
+    let line = file.text[open..].lines().next().unwrap_or_default();
+    if line.contains("}}") || before[open..].contains("}}") {
+        return None;
+    }
+    let span = Span { source, start: open as u32, end: open as u32 + 2 };
+    let d = Diagnostic::error("template", "this `{{` is not closed").at(span);
+    Some(d.hint("close it with `}}`; two braces that are no template are written `{{ \"{{\" }}`"))
+}
+
 fn template_error(file: &SourceFile, source: SourceId, e: &TemplateError) -> Diagnostic {
     let (place, message) = match e {
         TemplateError::Parse { line, col, message, .. }
@@ -121,6 +134,9 @@ fn template_error(file: &SourceFile, source: SourceId, e: &TemplateError) -> Dia
     let span = match place {
         Some((line, col)) => {
             let start = file.offset(line, col.saturating_sub(1));
+            if let Some(d) = unclosed(file, source, start) {
+                return d;
+            }
             Span { source, start, end: start + 1 }
         }
         None => {
@@ -154,7 +170,7 @@ fn check_object(node: &mut Node, shape: &'static Shape, found: &mut Diagnostics)
             "wrong-type",
             format!("{} must be a map, this is {word}", shape.name),
         );
-        found.push(d.at(span));
+        found.push(d.at(span).hint("write `key: value` lines, indented alike"));
         return;
     };
     let mut i = 0;
@@ -230,7 +246,17 @@ fn check_value(node: &mut Node, key: &str, ty: Type, found: &mut Diagnostics) {
             "wrong-type",
             format!("`{key}` must be {wanted}, this is {}", node.type_word()),
         );
-        found.push(d.at(node.span));
+        let hint = match ty {
+            Type::TextMap | Type::Object(_) | Type::ObjectMap(_) => {
+                Some("write `name: value` lines")
+            }
+            Type::TextList | Type::ObjectList(_) => Some("begin each entry with `- `"),
+            Type::Text => Some("write one text; put it in quotes if it has `{`, `[` or `: ` in it"),
+            Type::Bool => Some("write true or false, without quotes"),
+            Type::Int | Type::Number => Some("write a number, without quotes"),
+            _ => None,
+        };
+        found.push(d.at(node.span).maybe_hint(hint.map(str::to_string)));
     };
     match ty {
         Type::Any => {}
@@ -284,7 +310,8 @@ fn check_value(node: &mut Node, key: &str, ty: Type, found: &mut Diagnostics) {
                         e.key,
                         e.value.type_word()
                     );
-                    found.push(Diagnostic::error("wrong-type", what).at(e.value.span));
+                    let d = Diagnostic::error("wrong-type", what).at(e.value.span);
+                    found.push(d.hint("put it in quotes"));
                 }
             }
             None => wrong(node, "a map of texts"),

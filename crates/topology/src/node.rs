@@ -264,6 +264,7 @@ fn address<A: std::str::FromStr>(
         found.push(
             Diagnostic::error("bad-address", format!("`{text}` is not an {version} address"))
                 .at(l.origins.get(key).and_then(|o| o.span))
+                .hint("write four numbers from 0 to 255, or hexadecimal groups with colons")
                 .maybe_hint(unset_hint(&text)),
         );
     }

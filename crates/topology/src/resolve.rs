@@ -63,6 +63,7 @@ fn build(
         Some(p) if p.is_null() => "clab".to_string(),
         Some(p) => p.as_str().unwrap_or_default().to_string(),
     };
+    check_prefix(&prefix, root.get("prefix").map(|n| n.span), found);
     let mgmt = mgmt::mgmt(root.get("mgmt").filter(|n| !n.is_null()), &inputs.overrides, found);
     let dir_name = format!("clab-{name}");
     let base = inputs.settings.labdir_base.clone().unwrap_or_else(|| inputs.dir().to_path_buf());
@@ -77,6 +78,14 @@ fn build(
     }
     let common =
         Common { inputs, lab: &name, prefix: &prefix, dir: &dir, dir_name: &dir_name, mgmt: &mgmt };
+    let written = topology.and_then(|t| t.get("nodes")).and_then(Tree::as_map);
+    if let (Some(topology), None | Some([])) = (topology.filter(|t| !t.is_null()), written) {
+        found.push(
+            Diagnostic::warning("no-nodes", "this lab has no nodes")
+                .at(topology.span)
+                .hint("nodes stand under `topology: {nodes: {...}}`"),
+        );
+    }
     let drafts = drafts(topology, catalogue, found);
     let mut nodes: Vec<Node> = drafts.into_iter().map(|d| node::build(d, &common, found)).collect();
     let facts: HashMap<String, NodeFacts> = nodes
@@ -120,6 +129,22 @@ fn build(
     };
     verify::verify(&lab, found);
     Some(lab)
+}
+
+fn check_prefix(prefix: &str, span: Option<Span>, found: &mut Diagnostics) {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !prefix.chars().all(fine) {
+        found.push(
+            Diagnostic::error(
+                "bad-name",
+                format!("`{prefix}` cannot begin the name of a container"),
+            )
+            .at(span)
+            .hint(
+                "letters, digits, `-`, `_` and `.`; \"\" for none; `__lab-name` for the lab's name",
+            ),
+        );
+    }
 }
 
 fn lab_name(root: &Tree, inputs: &Inputs<'_>, start: Span, found: &mut Diagnostics) -> String {

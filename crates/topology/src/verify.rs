@@ -8,12 +8,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Finds what contradicts itself; each finding names both places where there are two.
 pub fn verify(lab: &Lab, found: &mut Diagnostics) {
-    if lab.nodes.is_empty() {
-        found.push(
-            Diagnostic::warning("no-nodes", "this lab has no nodes")
-                .hint("nodes stand under `topology: {nodes: {...}}`"),
-        );
-    }
     endpoints(lab, found);
     mac_addresses(lab, found);
     link_addresses(lab, found);
@@ -26,6 +20,7 @@ pub fn verify(lab: &Lab, found: &mut Diagnostics) {
 }
 
 fn endpoints(lab: &Lab, found: &mut Diagnostics) {
+    let nodes: HashMap<&str, &Node> = lab.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
     let on_host: HashSet<&str> = lab
         .nodes
         .iter()
@@ -40,7 +35,7 @@ fn endpoints(lab: &Lab, found: &mut Diagnostics) {
             EndpointNode::Macvlan => continue,
             EndpointNode::Host | EndpointNode::MgmtNet => None,
             EndpointNode::Node(n) if on_host.contains(n.as_str()) => None,
-            EndpointNode::Node(n) => Some(n.as_str()),
+            EndpointNode::Node(n) => Some(home(lab, &nodes, n)),
         };
         if let Some(first) = seen.insert((place, &end.interface), end.span) {
             let name = &end.interface;
@@ -51,6 +46,7 @@ fn endpoints(lab: &Lab, found: &mut Diagnostics) {
                     format!("interface `{name}` of {place} is used twice"),
                 )
                 .at(end.span)
+                .hint("give each link an interface of its own")
                 .also(first, "first here"),
             );
         }
@@ -113,10 +109,14 @@ fn management(lab: &Lab, found: &mut Diagnostics) {
         ];
         for (key, address) in all {
             let Some((address, problem)) = address else { continue };
+            let gateways = [&lab.mgmt.ipv4_gw, &lab.mgmt.ipv6_gw];
+            let gateway = gateways.into_iter().flatten().any(|g| *g == address);
+            let problem = problem.or(gateway.then(|| "is the gateway's".to_string()));
             if let Some(problem) = problem {
                 found.push(
                     Diagnostic::error("bad-address", format!("`{key}: {address}` {problem}"))
-                        .at(node.span_of(key)),
+                        .at(node.span_of(key))
+                        .hint("choose a free address inside the subnet, or change `mgmt`"),
                 );
             }
             if let Some(first) = seen.insert(address.clone(), node) {
@@ -126,7 +126,8 @@ fn management(lab: &Lab, found: &mut Diagnostics) {
                         format!("the management address {address} is used twice"),
                     )
                     .at(node.span_of(key))
-                    .also(first.span_of(key), format!("first by node `{}`", first.name)),
+                    .also(first.span_of(key), format!("first by node `{}`", first.name))
+                    .hint("leave it out and the node gets a free one"),
                 );
             }
         }
@@ -145,7 +146,7 @@ fn management(lab: &Lab, found: &mut Diagnostics) {
                     "network-too-small",
                     format!("{managed} nodes need more addresses than {pool} has"),
                 )
-                .at(lab.nodes.first().and_then(|n| n.span))
+                .at(lab.mgmt.span.or(lab.nodes.first().and_then(|n| n.span)))
                 .hint("set a larger `mgmt.ipv4-subnet`, like 172.20.0.0/16"),
             );
         }
@@ -253,6 +254,25 @@ fn one(lab: &Lab, node: &Node, found: &mut Diagnostics) {
             .hint(hint),
         );
     }
+    if node.hostname.len() > 64
+        || !node.hostname.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
+        found.push(
+            Diagnostic::error("bad-hostname", format!("`{}` cannot be a host name", node.hostname))
+                .at(at("hostname"))
+                .hint("letters, digits, `-`, `_` and `.`, at most 64"),
+        );
+    } else if node.hostname.is_empty() && node.name.len() > 64 {
+        found.push(
+            Diagnostic::error(
+                "bad-hostname",
+                format!("`{}` is too long for a host name", node.name),
+            )
+            .at(node.span)
+            .hint("set a `hostname` of at most 64 characters"),
+        );
+    }
+    capabilities(node, found);
     network_mode(lab, node, found);
     restart_policy(node, found);
     if let Some(h) = &node.healthcheck
@@ -267,7 +287,82 @@ fn one(lab: &Lab, node: &Node, found: &mut Diagnostics) {
 }
 
 fn unclosed_quote(text: &str) -> Diagnostic {
+    let quote = if text.matches('"').count() % 2 == 1 { '"' } else { '\'' };
     Diagnostic::error("bad-quote", format!("a quote is not closed in `{text}`"))
+        .hint(format!("close the {quote}, or write \\{quote} for the sign itself"))
+}
+
+/// The kernel's capabilities, without `CAP_`.
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+fn capabilities(node: &Node, found: &mut Diagnostics) {
+    for text in &node.cap_add {
+        let name = text.to_ascii_uppercase();
+        let name = name.strip_prefix("CAP_").unwrap_or(&name);
+        if name != "ALL" && !CAPABILITIES.contains(&name) {
+            let near = did_you_mean(name, CAPABILITIES);
+            found.push(
+                Diagnostic::error("unknown-capability", format!("there is no capability `{text}`"))
+                    .at(node.span_of("cap-add"))
+                    .hint("`man 7 capabilities` lists them")
+                    .maybe_hint(near.map(|n| format!("did you mean `{n}`?"))),
+            );
+        }
+    }
+}
+
+/// Whose namespace a node lives in: its own, or that of the node it follows.
+fn home<'a>(lab: &'a Lab, nodes: &HashMap<&str, &'a Node>, name: &'a str) -> &'a str {
+    let mut at = name;
+    for _ in 0..lab.nodes.len() {
+        match nodes.get(at).and_then(|n| n.shares_namespace_of()).and_then(|n| nodes.get(n)) {
+            Some(next) => at = &next.name,
+            None => break,
+        }
+    }
+    at
 }
 
 fn network_mode(lab: &Lab, node: &Node, found: &mut Diagnostics) {
@@ -356,11 +451,16 @@ fn stages(lab: &Lab, found: &mut Diagnostics) {
                             format!("there is no node `{}` to wait for", wait.node),
                         )
                         .at(wait.span)
+                        .hint("name a node of this file")
                         .maybe_hint(near.map(|n| format!("did you mean `{n}`?"))),
                     );
                     continue;
                 };
                 let Some(theirs) = number(&wait.stage) else {
+                    // A stage that does not exist has been reported as an unknown word.
+                    if !wait.stage.is_empty() {
+                        continue;
+                    }
                     found.push(
                         Diagnostic::error("missing-key", "`wait-for` names no stage")
                             .at(wait.span)
@@ -395,7 +495,8 @@ fn stages(lab: &Lab, found: &mut Diagnostics) {
                 "cycle",
                 format!("nodes wait for each other: {}", names.join(" -> ")),
             )
-            .at(at.or(first.span)),
+            .at(at.or(first.span))
+            .hint("take one `wait-for` of the circle away"),
         );
     }
 }

@@ -63,7 +63,8 @@ fn syntax_error(file: &SourceFile, info: &str, span: Span) -> Diagnostic {
     } else if line.contains("{{") {
         Some("a value that begins with a template action must be in quotes".to_string())
     } else {
-        None
+        let what = "look for a bracket, brace or quote that is not closed, or a line indented unlike its neighbours";
+        Some(what.to_string())
     };
     Diagnostic::error("yaml-syntax", format!("this is not valid YAML: {info}"))
         .at(span)
@@ -237,7 +238,8 @@ impl Loader<'_> {
                         format!("the key `{}` stands twice in this map", e.key),
                     )
                     .at(e.key_span)
-                    .also(first, "first here"),
+                    .also(first, "first here")
+                    .hint("put both together, or give one another name"),
                 );
             }
         }

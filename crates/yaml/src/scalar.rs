@@ -93,6 +93,6 @@ mod tests {
         assert_eq!(Scalar::of("-"), Scalar::Str("-"));
         assert_eq!(Scalar::of("e1"), Scalar::Str("e1"));
         assert_eq!(Scalar::of("."), Scalar::Str("."));
-        assert_eq!(Scalar::of("9223372036854775808"), Scalar::Float(9.223372036854775808e18));
+        assert_eq!(Scalar::of("9223372036854775808"), Scalar::Float(2f64.powi(63)));
     }
 }

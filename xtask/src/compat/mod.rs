@@ -1,4 +1,5 @@
 //! Comparisons with what the systems we replace make of the same inputs.
 
+pub mod errors;
 pub mod resolve;
 mod rules;

@@ -23,7 +23,12 @@ pub struct Arguments {
     #[arg(short = 'c', long, env = "CLAB_DEPLOY_RECONFIGURE")]
     reconfigure: bool,
     /// Most nodes started at once; 0 chooses.
-    #[arg(long, default_value_t = 0, env = "CLAB_DEPLOY_MAX_WORKERS")]
+    #[arg(
+        long,
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        env = "CLAB_DEPLOY_MAX_WORKERS"
+    )]
     max_workers: usize,
     /// Only these nodes, and links between them.
     #[arg(long, value_delimiter = ',', env = "CLAB_DEPLOY_NODE_FILTER")]
@@ -60,10 +65,6 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let (lab, sources) = context::lab(global, overrides)?;
     if let Some(unknown) = a.node_filter.iter().find(|n| lab.node(n).is_none()) {
         return Err(EngineError::NoNode { lab: lab.name, node: unknown.clone() }.into());
-    }
-    if let Some(runtime) = global.runtime.as_deref().filter(|r| *r != "native") {
-        let what = format!("runtime `{runtime}` is not supported yet; this version has `native`");
-        return Err(anyhow::anyhow!(what));
     }
     let engine = context::engine()?;
     let options = DeployOptions {

@@ -25,7 +25,12 @@ pub struct Arguments {
     #[arg(long, env = "CLAB_DESTROY_KEEP_MGMT_NET")]
     keep_mgmt_net: bool,
     /// Most things at once; 0 chooses.
-    #[arg(long, default_value_t = 0, env = "CLAB_DESTROY_MAX_WORKERS")]
+    #[arg(
+        long,
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        env = "CLAB_DESTROY_MAX_WORKERS"
+    )]
     max_workers: usize,
 }
 
