@@ -96,6 +96,7 @@ fn mgmt_network(host: &Netns, spaces: &[Netns]) -> Result<()> {
         gateways: vec!["172.20.0.1/16".parse()?, "3fff:172:20::1/64".parse()?],
         external_access: true,
         group: 0,
+        foreign: false,
     };
     timed("mgmt network", 1, || mgmt::ensure(host, &spec))?;
     let nodes: Vec<MgmtNode> = spaces

@@ -18,6 +18,7 @@ fn spec() -> MgmtSpec {
         gateways: vec!["172.20.0.1/16".parse().unwrap(), "3fff:172:20:20::1/64".parse().unwrap()],
         external_access: true,
         group: 0,
+        foreign: false,
     }
 }
 

@@ -15,11 +15,15 @@ use netloom_datapath::Netns;
 use netloom_plan::{
     Difference, Impl, LinkObject, NamespaceOf, NodeObject, Objects, Order, Task, order,
 };
-use netloom_runtime::{Runtime, Status};
+use netloom_runtime::{RestartPolicy, Runtime, Status};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Lab;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a node without a restart policy is watched after its start.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Everything needed to carry a decision out.
 pub struct Apply<'a> {
@@ -328,6 +332,16 @@ impl Apply<'_> {
             .filter(|w| w.stage == "exit")
             .map(|w| w.node.as_str())
             .collect();
+        // One that will not be started again gets a moment to show that it stays.
+        let once = |i: &usize| {
+            let spec = self.decision.specs.get(&objects.nodes[*i].name);
+            spec.is_some_and(|(s, _)| {
+                matches!(s.restart, RestartPolicy::No | RestartPolicy::OnFailure(_))
+            })
+        };
+        if nodes.iter().any(once) {
+            std::thread::sleep(MOMENT);
+        }
         let states: HashMap<String, netloom_runtime::ContainerState> =
             self.runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect();
         let mut out = Vec::new();

@@ -63,6 +63,11 @@ impl Engine {
         {
             self.stop_all(&record, &runtime, options, report);
         }
+        let networks: Vec<String> = match record.networks.is_empty() {
+            true => Ledger::read(&self.directories)?.networks.into_keys().collect(),
+            false => record.networks.iter().cloned().collect(),
+        };
+        self.quiesce(name, &networks, options)?;
         self.remove_shared_ends(name, &everything)?;
         report.event(Event::Phase("removing nodes", everything.nodes.len()));
         netloom_runtime_native::end(&config)?;
@@ -70,10 +75,6 @@ impl Engine {
         for node in &everything.nodes {
             netns_link::hide(&self.directories.netns, &node.long_name);
         }
-        let networks: Vec<String> = match record.networks.is_empty() {
-            true => Ledger::read(&self.directories)?.networks.into_keys().collect(),
-            false => record.networks.iter().cloned().collect(),
-        };
         self.leave_host(name)?;
         self.leave_networks(name, &networks, options.keep_mgmt_net)?;
         if options.cleanup && record.lab_dir.is_absolute() {
@@ -143,6 +144,24 @@ impl Engine {
         wires.remove(&foreign)?;
         let mut host = Socket::open_in(&machine.netns)?;
         link::delete_group(&mut host, group)?;
+        Ok(())
+    }
+
+    /// Networks nobody else uses fall silent before their ports go.
+    fn quiesce(
+        &self,
+        lab: &str,
+        networks: &[String],
+        options: &DestroyOptions,
+    ) -> Result<(), EngineError> {
+        let ledger = Ledger::read(&self.directories)?;
+        let host = Netns::current()?;
+        for network in networks.iter().filter_map(|n| ledger.networks.get(n)) {
+            let alone = network.users.keys().all(|l| l == lab);
+            if alone && !network.foreign_bridge && !options.keep_mgmt_net {
+                mgmt::quiesce(&host, &mgmt_spec(network)?)?;
+            }
+        }
         Ok(())
     }
 

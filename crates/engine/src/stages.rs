@@ -4,6 +4,7 @@ use crate::exec::{run_command, run_on_host};
 use crate::healthy::{Verdict, ended, healthy};
 use crate::report::{Event, Reporter};
 use crate::schedule::Outcome;
+use netloom_kinds::Role;
 use netloom_plan::StageTask;
 use netloom_runtime::{ContainerSpec, Runtime};
 use netloom_runtime_native::NativeRuntime;
@@ -99,9 +100,11 @@ impl Stages<'_> {
     /// The node's own commands. Their failure is shown, and does not end the deploy: files in use
     /// rely on it.
     fn configure(&self, at: &Starting<'_>) {
-        if at.spec.is_some() {
-            for command in &at.node.exec {
+        for command in &at.node.exec {
+            if at.spec.is_some() {
                 self.inside(at, command);
+            } else if at.node.kind_data.role == Role::Host {
+                run_on_host(self.report, at.node, command, self.folder, self.interrupted);
             }
         }
     }

@@ -324,6 +324,7 @@ pub fn mgmt_spec(network: &Network) -> Result<MgmtSpec, EngineError> {
         gateways,
         external_access: network.external_access,
         group: 0,
+        foreign: network.foreign_bridge,
     })
 }
 

@@ -82,7 +82,27 @@ pub fn end(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
     {
         kill(holder.pid)?;
     }
+    let until = Instant::now() + DYING;
+    // Its processes may still be at work on what the next lab of this name will make.
+    while own_processes(config) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     reap_leftovers(config)
+}
+
+/// Whether a holder or supervisor of this lab is still there.
+fn own_processes(config: &NativeConfig) -> bool {
+    let state = config.state_dir.as_os_str().as_encoded_bytes();
+    let ours = |cmdline: Vec<u8>| {
+        let words: Vec<&[u8]> = cmdline.split(|b| *b == 0).collect();
+        words.windows(2).any(|w| (w[0] == b"__holder" || w[0] == b"__supervisor") && w[1] == state)
+    };
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| fs::read(e.path().join("cmdline")).ok())
+        .any(ours)
 }
 
 /// The run's first process, if it still is that one: it was started when the journal says.

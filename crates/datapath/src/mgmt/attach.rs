@@ -93,12 +93,16 @@ fn pair<'a>(
     at_host.group = node.host_group;
     at_host.master = master;
     at_host.link_local = false;
-    let at_node = VethEnd::new(node.netns, &node.interface).mac(node.mac);
+    let mut at_node = VethEnd::new(node.netns, &node.interface).mac(node.mac);
+    // It comes up when it has been told to keep quiet.
+    at_node.up = false;
     VethSpec { a: at_host, b: at_node, mtu: spec.mtu }
 }
 
 /// Gives the node's end its addresses and default routes.
 fn address(socket: &mut Socket, node: &MgmtNode<'_>) -> Result<()> {
+    keep_quiet(&node.interface);
+    crate::link::set_up(socket, &node.interface)?;
     let index = crate::link::index(socket, &node.interface)?;
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
     let mut actions = Vec::new();
@@ -115,6 +119,15 @@ fn address(socket: &mut Socket, node: &MgmtNode<'_>) -> Result<()> {
         reply.map_err(|failure| failure.during(action, socket.subject(&node.interface)))?;
     }
     Ok(())
+}
+
+/// Nobody advertises routers here and every address is planned: without solicitations and probes a
+/// bridge of a thousand ports is not flooded with them, each copied to every port. The caller's
+/// thread is in the node's namespace. Where there is no IPv6 there is nothing to keep quiet.
+fn keep_quiet(interface: &str) {
+    for key in ["accept_ra", "dad_transmits"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/{key}"), "0");
+    }
 }
 
 /// The bridges of a network and how full they are.

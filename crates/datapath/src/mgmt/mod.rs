@@ -38,6 +38,8 @@ pub struct MgmtSpec {
     pub external_access: bool,
     /// Group of the bridges, 0 for none.
     pub group: u32,
+    /// The bridge is somebody else's: it is used as it is.
+    pub foreign: bool,
 }
 
 /// What [`ensure`] did.
@@ -60,7 +62,10 @@ impl MgmtSpec {
     }
 
     fn bridge_spec(&self, name: String) -> BridgeSpec {
-        BridgeSpec { mtu: Some(self.mtu), group: self.group, ..BridgeSpec::new(name) }
+        // Without an address of its own a bridge takes the lowest of its ports', and changes it
+        // under its neighbours whenever nodes come and go.
+        let mac = Some(bridge_mac(&name));
+        BridgeSpec { mtu: Some(self.mtu), group: self.group, mac, ..BridgeSpec::new(name) }
     }
 
     /// The name of the bridge of that number; 0 is the one with the addresses.
@@ -89,10 +94,14 @@ impl MgmtSpec {
 pub fn ensure(host: &Netns, spec: &MgmtSpec) -> Result<Ensured> {
     spec.check()?;
     let mut socket = Socket::open_in(host)?;
-    let mut done = Ensured {
-        bridge: bridge::ensure(&mut socket, &spec.bridge_spec(spec.bridge.clone()))?,
-        ..Ensured::default()
-    };
+    let mut done = Ensured::default();
+    if spec.foreign {
+        link::index(&mut socket, &spec.bridge)?;
+    } else {
+        done.bridge = bridge::ensure(&mut socket, &spec.bridge_spec(spec.bridge.clone()))?;
+        // It may have been taken down by a destroy that was ended half-way.
+        link::set_up(&mut socket, &spec.bridge)?;
+    }
     for gateway in &spec.gateways {
         if addr::ensure(&mut socket, &spec.bridge, *gateway, true)? {
             done.addresses.push(*gateway);
@@ -125,6 +134,25 @@ pub fn remove(host: &Netns, spec: &MgmtSpec) -> Result<bool> {
         removed |= link::ensure_absent(&mut socket, &spec.bridge_name(number))?;
     }
     Ok(removed)
+}
+
+/// Takes the bridges down, so that what leaves them one by one floods nobody.
+pub fn quiesce(host: &Netns, spec: &MgmtSpec) -> Result<()> {
+    spec.check()?;
+    let mut socket = Socket::open_in(host)?;
+    let count = spec.bridges(&observe::links(&mut socket)?).len();
+    for number in 0..count {
+        link::set_down(&mut socket, &spec.bridge_name(number))?;
+    }
+    Ok(())
+}
+
+/// A locally administered address made from a name (FNV-1a).
+fn bridge_mac(name: &str) -> crate::MacAddr {
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    let [a, b, c, d] = hash.to_be_bytes();
+    [0x02, 0x42, a, b, c, d]
 }
 
 /// The gateways of a spec as next hops.
