@@ -1,0 +1,90 @@
+//! What the machine does to a lab: a restart, a full disk, a user without rights.
+
+use netloom_e2e::images::SMALL;
+use netloom_e2e::processes::kill_nine;
+use netloom_e2e::{Sandbox, eventually};
+use std::path::PathBuf;
+
+fn pair(s: &Sandbox, name: &str) -> PathBuf {
+    s.lab(
+        name,
+        &format!(
+            r#"
+defaults: {{kind: linux, image: {SMALL}}}
+nodes:
+  a: {{memory: 64mb}}
+  b: {{}}
+links:
+  - {{endpoints: ["a:eth1", "b:eth1"], ipv4: [10.0.0.1/30, 10.0.0.2/30]}}
+  - endpoints: ["a:eth2", "host:{name}0"]
+"#
+        ),
+    )
+}
+
+/// What a restart of the machine leaves: the state on disk, and nothing else.
+fn restart(s: &Sandbox) {
+    for process in s.processes() {
+        kill_nine(process.pid);
+    }
+    eventually("every process is gone", 5, || s.processes().is_empty());
+    s.sh("nft flush ruleset
+        ip -o link show type bridge | cut -d: -f2 | xargs -rn1 ip link del
+        ip -o link show type veth | cut -d: -f2 | cut -d@ -f1 | xargs -rn1 ip link del
+        echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+        rm -rf \"$NETLOOM_RUN_DIR\" \"$NETLOOM_NETNS_DIR\"")
+        .ok();
+}
+
+#[test]
+fn after_a_restart_of_the_machine() {
+    let s = Sandbox::new();
+    let lab = pair(&s, "boot");
+    s.deploy(&lab);
+    restart(&s);
+    s.with("inspect", &lab, &[]).run();
+    s.deploy(&lab);
+    s.exec(&lab, "a", "ping -c1 -W2 10.0.0.2 && ping -c1 -W2 b").ok();
+    s.gone(&lab);
+    s.deploy(&lab);
+    restart(&s);
+    s.gone(&lab);
+}
+
+#[test]
+fn a_full_disk_is_said_and_undone() {
+    let s = Sandbox::new();
+    let lab = pair(&s, "full");
+    // State on a disk of its own, which only this mount namespace sees.
+    let state = s.state();
+    s.sh("cp -a \"$NETLOOM_STATE_DIR\" \"$NETLOOM_STATE_DIR.copy\"
+        mount -t tmpfs -o size=1m,nr_inodes=10k none \"$NETLOOM_STATE_DIR\"
+        cp -a \"$NETLOOM_STATE_DIR.copy/.\" \"$NETLOOM_STATE_DIR\"; rm -r \"$NETLOOM_STATE_DIR.copy\"
+        dd if=/dev/zero of=\"$NETLOOM_STATE_DIR/ballast\" bs=1k 2>/dev/null; true")
+        .ok();
+    let done = s.with("deploy", &lab, &["--plain"]).run().fails();
+    let text = done.stderr.to_lowercase();
+    assert!(text.contains("no space left"), "the cause is said\n{done}");
+    std::fs::remove_file(state.join("ballast")).expect("remove the ballast");
+    let left = s.netloom(["inspect", "--all", "-f", "json"]).run().ok();
+    assert_eq!(left.text(), "{}", "no lab is left");
+    s.sh("rm -rf \"$NETLOOM_STATE_DIR\"/locks \"$NETLOOM_STATE_DIR\"/labs; ls -A \"$NETLOOM_STATE_DIR\"; umount \"$NETLOOM_STATE_DIR\"").ok();
+    s.assert_clean();
+    s.deploy(&lab);
+    s.gone(&lab);
+}
+
+#[test]
+fn a_user_without_rights_is_told() {
+    let s = Sandbox::new();
+    let lab = pair(&s, "rights");
+    let program = netloom_e2e::binary::netloom().display().to_string();
+    let line = format!(
+        "export NETLOOM_STATE_DIR=/tmp/none-$$ NETLOOM_RUN_DIR=/tmp/none-$$; exec setpriv --reuid 65534 --regid 65534 --clear-groups {program} deploy -t {}",
+        lab.display()
+    );
+    let done = s.sh(&line).fails();
+    assert!(done.stderr.contains("root") || done.stderr.contains("ermission"), "{done}");
+    assert!(!done.stderr.contains("panicked"), "{done}");
+    s.assert_clean();
+}

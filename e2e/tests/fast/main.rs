@@ -1,0 +1,12 @@
+//! The fast tier: every feature of a lab once, on small images.
+
+mod converge;
+mod faults;
+mod labs;
+mod lifecycle;
+mod links;
+mod machine;
+mod management;
+mod node;
+mod stages;
+mod verbs;

@@ -1,0 +1,154 @@
+//! The management network: its settings, the way out, and what clashes with it.
+
+use netloom_e2e::Sandbox;
+use netloom_e2e::images::SMALL;
+use std::path::PathBuf;
+
+/// A lab of some nodes with this `mgmt` section, one line of flow style.
+fn managed(s: &Sandbox, name: &str, mgmt: &str, nodes: &str) -> PathBuf {
+    s.whole(
+        name,
+        &format!(
+            "name: {name}\nmgmt: {mgmt}\ntopology:\n  defaults: {{kind: linux, image: {SMALL}}}\n  nodes: {nodes}\n"
+        ),
+    )
+}
+
+#[test]
+fn settings_of_the_network() {
+    let s = Sandbox::new();
+    let lab = managed(
+        &s,
+        "tuned",
+        "{network: mine, bridge: br-mine, ipv4-subnet: 10.99.0.0/24, ipv6-subnet: \"2001:db8:99::/64\", ipv4-gw: 10.99.0.254, ipv4-range: 10.99.0.128/28, mtu: 1400}",
+        "{a: {}, b: {mgmt-ipv4: 10.99.0.5}}",
+    );
+    s.deploy(&lab);
+    s.sh("ip -o addr show dev br-mine").ok().prints("10.99.0.254/24");
+    let a = s.asks(&lab, "a", "ip -o addr show eth0; ip link show eth0; ip route");
+    assert!(a.contains("10.99.0.128/24") || a.contains("10.99.0.129/24"), "from the range: {a}");
+    assert!(a.contains("mtu 1400") && a.contains("default via 10.99.0.254"), "{a}");
+    assert!(a.contains("2001:db8:99::"), "{a}");
+    s.exec(&lab, "a", "ping -c1 -W2 10.99.0.5 && ping -c1 -W2 b").ok();
+    s.gone(&lab);
+}
+
+#[test]
+fn nodes_reach_the_world_unless_forbidden() {
+    let mut s = Sandbox::new();
+    // A world that knows no way back: only an address of the host's own gets an answer.
+    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
+    let pid = world.pid();
+    s.sh("sleep 0.2").ok();
+    s.sh(&format!(
+        "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
+         ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8:51::1/64 dev up0 nodad; ip link set up0 up
+         nsenter -t {pid} -n sh -c 'ip addr add 198.51.100.2/24 dev far0; ip addr add 2001:db8:51::2/64 dev far0 nodad; ip link set far0 up'
+         sleep 1"
+    ))
+    .ok();
+    s.remember();
+    let open = managed(&s, "open", "{network: open}", "{a: {}}");
+    s.deploy(&open);
+    s.exec(&open, "a", "ping -c1 -W3 198.51.100.2").ok();
+    s.exec(&open, "a", "ping -6 -c1 -W3 2001:db8:51::2").ok();
+    s.gone(&open);
+    let shut = managed(&s, "shut", "{network: shut, external-access: false}", "{a: {}, b: {}}");
+    s.deploy(&shut);
+    s.exec(&shut, "a", "ping -c1 -W1 198.51.100.2").fails();
+    s.exec(&shut, "a", "ping -c1 -W2 b").ok();
+    s.gone(&shut);
+    world.signal(nix::sys::signal::Signal::SIGKILL);
+    world.finish();
+}
+
+#[test]
+fn published_ports_are_reached_from_the_host_and_from_outside() {
+    let mut s = Sandbox::new();
+    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
+    let pid = world.pid();
+    s.sh("sleep 0.2").ok();
+    s.sh(&format!(
+        "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
+         ip addr add 198.51.100.1/24 dev up0; ip link set up0 up
+         nsenter -t {pid} -n sh -c 'ip addr add 198.51.100.2/24 dev far0; ip link set far0 up'"
+    ))
+    .ok();
+    s.remember();
+    s.file("www/index.html", "served\n");
+    let lab = managed(
+        &s,
+        "ports",
+        "{}",
+        "{a: {cmd: httpd -f -p 80 -h /www, binds: [\"www:/www\"], ports: [\"18080:80\"]}, b: {}}",
+    );
+    s.deploy(&lab);
+    let get = |address: &str, port: u16, from: &str| {
+        let line = format!(
+            "exec 3<>/dev/tcp/{address}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
+        );
+        s.sh(&format!("{from} timeout 3 bash -c \"{line}\"")).ok().prints("served");
+    };
+    get("172.20.20.2", 80, "");
+    get("198.51.100.1", 18080, "");
+    get("127.0.0.1", 18080, "");
+    get("198.51.100.1", 18080, &format!("nsenter -t {pid} -n"));
+    let clash = managed(&s, "ports2", "{}", "{x: {ports: [\"18080:80\"]}}");
+    s.with("deploy", &clash, &[]).run().fails().says("18080");
+    s.gone(&lab);
+    world.signal(nix::sys::signal::Signal::SIGKILL);
+    world.finish();
+}
+
+#[test]
+fn a_network_that_cannot_be_is_refused() {
+    let mut s = Sandbox::new();
+    s.sh("ip link add used type veth peer name used-peer && ip addr add 172.20.20.9/24 dev used && ip link set used up").ok();
+    s.remember();
+    let taken = managed(&s, "taken", "{}", "{a: {}}");
+    let done = s.with("deploy", &taken, &[]).run().fails();
+    assert!(done.stderr.contains("172.20.20.0/24") && done.stderr.contains("used"), "{done}");
+    s.assert_clean();
+    let small = managed(&s, "small", "{network: n, ipv4-subnet: 10.0.0.0/30}", "{a: {}, b: {}}");
+    let done = s.with("deploy", &small, &[]).run().fails();
+    assert!(done.stderr.contains("10.0.0.0/30"), "{done}");
+    s.assert_clean();
+    let twice = managed(
+        &s,
+        "twice",
+        "{network: n, ipv4-subnet: 10.0.0.0/24}",
+        "{a: {mgmt-ipv4: 10.0.0.7}, b: {mgmt-ipv4: 10.0.0.7}}",
+    );
+    s.with("deploy", &twice, &[]).run().code(3).says("10.0.0.7");
+    s.assert_clean();
+    let outside = managed(
+        &s,
+        "outside",
+        "{network: n, ipv4-subnet: 10.0.0.0/24}",
+        "{a: {mgmt-ipv4: 10.0.1.7}}",
+    );
+    s.with("deploy", &outside, &[]).run().fails().says("10.0.1.7");
+    s.assert_clean();
+    // `auto` finds a free one.
+    let auto = managed(&s, "auto", "{network: n, ipv4-subnet: auto}", "{a: {}, b: {}}");
+    s.deploy(&auto);
+    s.exec(&auto, "a", "ping -c1 -W2 b").ok();
+    s.gone(&auto);
+}
+
+#[test]
+fn what_others_removed_from_the_host_comes_back() {
+    let s = Sandbox::new();
+    let lab = managed(&s, "broken", "{bridge: br-broken}", "{a: {}, b: {}}");
+    // Destroy does not mind.
+    s.deploy(&lab);
+    s.sh("nft flush ruleset && ip link del br-broken").ok();
+    s.gone(&lab);
+    // Deploy makes it again.
+    s.deploy(&lab);
+    s.sh("nft flush ruleset && ip link del br-broken").ok();
+    s.deploy(&lab);
+    s.sh("nft list ruleset").ok().prints("172.20.20.0/24");
+    s.exec(&lab, "a", "ping -c1 -W2 b && ping -c1 -W2 172.20.20.1").ok();
+    s.gone(&lab);
+}

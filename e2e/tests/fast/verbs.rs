@@ -1,0 +1,103 @@
+//! Ways to name a lab, and commands that meet each other.
+
+use netloom_e2e::images::SMALL;
+use netloom_e2e::{Sandbox, eventually};
+
+const TWO: &str = "nodes:\n  a: {}\n  b: {}\n";
+
+fn two(s: &Sandbox, name: &str) -> std::path::PathBuf {
+    s.lab(name, &format!("defaults: {{kind: linux, image: {SMALL}}}\n{TWO}"))
+}
+
+#[test]
+fn a_lab_is_found_in_the_folder_or_read_from_standard_input() {
+    let s = Sandbox::new();
+    let lab = two(&s, "found");
+    s.netloom(["deploy", "--plain"]).run().ok();
+    s.netloom(["exec", "a", "--", "hostname"]).run().ok().prints("a");
+    s.netloom(["destroy", "--cleanup"]).run().ok();
+    s.assert_clean();
+    let text = std::fs::read_to_string(&lab).expect("the file");
+    s.netloom(["deploy", "--plain", "-t", "-"]).input(text).run().ok();
+    s.netloom(["exec", "--name", "found", "b", "--", "hostname"]).run().ok().prints("b");
+    s.netloom(["destroy", "--name", "found", "--cleanup"]).run().ok();
+    s.assert_clean();
+    two(&s, "second");
+    s.netloom(["deploy"]).run().fails().says("second.clab.yml");
+    s.assert_clean();
+}
+
+#[test]
+fn flags_come_from_the_environment_too() {
+    let s = Sandbox::new();
+    let lab = two(&s, "vars");
+    s.netloom(["deploy", "--plain"])
+        .env("CLAB_TOPO", &lab)
+        .env("CLAB_DEPLOY_NODE_FILTER", "a")
+        .run()
+        .ok();
+    s.with("exec", &lab, &["b", "--", "true"]).run().code(4);
+    s.netloom(["inspect"])
+        .env("CLAB_NAME", "vars")
+        .env("CLAB_INSPECT_FORMAT", "json")
+        .run()
+        .ok()
+        .prints("\"clab-vars-a\"");
+    s.gone(&lab);
+}
+
+#[test]
+fn reconfigure_starts_from_nothing() {
+    let s = Sandbox::new();
+    let lab = two(&s, "anew");
+    s.deploy(&lab);
+    s.exec(&lab, "a", "touch /mine").ok();
+    s.with("deploy", &lab, &["--plain", "--reconfigure"]).run().ok();
+    s.exec(&lab, "a", "test -e /mine").fails();
+    s.exec(&lab, "a", "ping -c1 -W2 b").ok();
+    s.gone(&lab);
+}
+
+#[test]
+fn two_commands_on_one_lab_do_not_mix() {
+    let s = Sandbox::new();
+    let lab = s.lab(
+        "busy",
+        &format!("defaults: {{kind: linux, image: {SMALL}}}\nnodes:\n  a: {{}}\n  b: {{startup-delay: 3}}\n"),
+    );
+    let running = s.with("deploy", &lab, &["--plain"]).start();
+    eventually("the lab is being made", 5, || s.state().join("labs/busy/lab.json").exists());
+    s.with("deploy", &lab, &["--plain"])
+        .run()
+        .code(5)
+        .says("another command is working on lab `busy`");
+    s.with("destroy", &lab, &[]).run().code(5).says("another command");
+    eventually("the lab can be looked at meanwhile", 3, || {
+        s.with("inspect", &lab, &[]).run().ok().stdout.contains("clab-busy-a")
+    });
+    running.finish().ok();
+    s.with("destroy", &lab, &["--graceful", "--cleanup"]).run().ok();
+    s.assert_clean();
+}
+
+#[test]
+fn doctor_version_and_completion_answer() {
+    let s = Sandbox::new();
+    s.netloom(["doctor"]).run();
+    let report = s.netloom(["doctor", "-f", "json"]).run();
+    assert!(report.json().is_array() || report.json().is_object(), "{report}");
+    s.netloom(["version"]).run().ok().prints("0.");
+    for shell in ["bash", "zsh", "fish"] {
+        s.netloom(["completion", shell]).run().ok().prints("netloom");
+    }
+    s.assert_clean();
+}
+
+#[test]
+fn output_into_a_closed_pipe_is_no_panic() {
+    let s = Sandbox::new();
+    let program = netloom_e2e::binary::netloom().display().to_string();
+    let line = format!("(sleep 0.3; {program} validate --schema; echo code $? >&2) | true");
+    let done = s.sh(&line);
+    assert!(!done.stderr.contains("panicked"), "{done}");
+}
