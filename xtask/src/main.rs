@@ -1,6 +1,7 @@
-//! Chores of the repository: `cargo xtask compat|tidy|docs`.
+//! Chores of the repository: `cargo xtask compat|tidy`.
 
 mod compat;
+mod tidy;
 
 use anyhow::{Result, bail};
 
@@ -13,6 +14,7 @@ fn main() -> Result<()> {
         return compat::errors::docker::run(&words);
     }
     match words.as_slice() {
+        ["tidy"] => tidy::run(),
         ["compat", "resolve", oracle, corpus, rest @ ..] => {
             compat::resolve::run(oracle.as_ref(), corpus.as_ref(), rest)
         }
@@ -21,7 +23,7 @@ fn main() -> Result<()> {
         ["compat", "errors-inside", job] => compat::errors::inside::first(job.as_ref()),
         ["compat", "errors-case", job] => compat::errors::inside::case(job.as_ref()),
         _ => bail!(
-            "usage: cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]\n       \
+            "usage: cargo xtask tidy\n       cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]\n       \
              cargo xtask compat errors DIR [--netloom PATH] [--list FILE] [--only CASE] [--show] \
              [--golden [--bless] | --write-golden DIR]"
         ),

@@ -174,6 +174,12 @@ fn owned((k, v): (&String, &String)) -> (String, String) {
 }
 
 fn warn(node: &Node, warnings: &mut Vec<String>) {
+    if node.kind_data.configure.is_some() {
+        warnings.push(format!(
+            "node `{}`: the steps kind `{}` has for a started node are not carried out yet",
+            node.name, node.kind
+        ));
+    }
     let mut say = |key: &str, what: &str| {
         warnings.push(format!(
             "node `{}`: `{key}` is not honoured by the native runtime yet: {what}",

@@ -11,6 +11,9 @@ pub struct Arguments {
     /// Only these nodes (repeatable, or separated by commas).
     #[arg(short, long, value_delimiter = ',')]
     node: Vec<String>,
+    /// Only these nodes.
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
 }
 
 type Act = fn(&Engine, &str, &[String], &dyn Reporter) -> Result<(), EngineError>;
@@ -18,7 +21,8 @@ type Act = fn(&Engine, &str, &[String], &dyn Reporter) -> Result<(), EngineError
 fn run(global: &Global, a: Arguments, act: Act) -> Result<u8> {
     let engine = context::engine()?;
     let record = context::record(global, &engine)?;
-    act(&engine, &record.name, &a.node, &Progress::new(global.plain))?;
+    let nodes = [a.node, a.nodes].concat();
+    act(&engine, &record.name, &nodes, &Progress::new(global.plain))?;
     Ok(0)
 }
 
