@@ -11,8 +11,8 @@ use crate::{Engine, EngineError, digest, files, heal};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
-    AddressError, Difference, Macs, NamespaceOf, Network, NetworkError, Objects, difference,
-    plan_links, plan_nodes,
+    AddressError, Difference, Macs, NamespaceOf, Network, NetworkError, Objects, Task, difference,
+    order, plan_links, plan_nodes,
 };
 use netloom_runtime::{ContainerSpec, Runtime, Status};
 use netloom_runtime_native::NativeRuntime;
@@ -77,6 +77,7 @@ impl Engine {
         let nodes = plan_nodes(lab, network.as_ref(), &others, &in_use, &mut macs);
         let links = plan_links(lab, network.as_ref(), &others, &mut macs);
         let objects = Objects { nodes, links };
+        circles(lab, &objects, found);
         let mut decision = Decision {
             planned: Planned {
                 network,
@@ -219,6 +220,27 @@ impl Engine {
     fn netns_path(&self, lab: &str, node: &str) -> Result<Option<PathBuf>, EngineError> {
         let record = LabRecord::load(&self.directories, lab)?;
         Ok(record.and_then(|r| r.nodes.get(node).and_then(|n| n.netns.clone())))
+    }
+}
+
+/// Links that wait for stages that wait for the links.
+fn circles(lab: &Lab, objects: &Objects, found: &mut Diagnostics) {
+    let all = (0..objects.nodes.len()).collect();
+    let links = (0..objects.links.len()).collect();
+    let order = order(lab, objects, &all, &links);
+    let stuck = order.stuck().into_iter().find_map(|t| match t {
+        Task::Link(l) => Some(*l),
+        Task::Stage(_) => None,
+    });
+    if let Some(link) = stuck {
+        found.push(
+            Diagnostic::error(
+                "cycle",
+                format!("link {} waits for stages that wait for the link", objects.links[link].id),
+            )
+            .at(lab.links.get(link).and_then(|l| l.span))
+            .hint("take one `wait-for` under `create-links` of its ends away"),
+        );
     }
 }
 

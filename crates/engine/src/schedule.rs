@@ -96,6 +96,8 @@ fn worker<E: Send>(
         let outcome = work(task);
         guard = state.lock().unwrap_or_else(|e| e.into_inner());
         guard.running -= 1;
+        // This worker takes one of the tasks that became ready; the others need somebody.
+        let mut others = 0;
         match outcome {
             Outcome::Done => {
                 guard.left -= 1;
@@ -104,6 +106,7 @@ fn worker<E: Send>(
                     guard.waiting[next] -= 1;
                     if guard.waiting[next] == 0 {
                         guard.ready.push(Reverse((now, next)));
+                        others += 1;
                     }
                 }
             }
@@ -113,7 +116,12 @@ fn worker<E: Send>(
                 guard.failures.push((task, e));
             }
         }
-        changed.notify_all();
+        if guard.ready.is_empty() && guard.running == 0 {
+            changed.notify_all();
+        }
+        for _ in 1..others {
+            changed.notify_one();
+        }
     }
 }
 

@@ -33,6 +33,28 @@ pub struct Order {
     pub tasks: Vec<(Task, Vec<usize>)>,
 }
 
+impl Order {
+    /// Tasks that can never be done because they wait for each other, or for such; empty when all
+    /// can.
+    pub fn stuck(&self) -> Vec<&Task> {
+        let mut waiting: Vec<usize> = self.tasks.iter().map(|(_, deps)| deps.len()).collect();
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.tasks.len()];
+        for (i, (_, deps)) in self.tasks.iter().enumerate() {
+            deps.iter().for_each(|d| after[*d].push(i));
+        }
+        let mut ready: Vec<usize> = (0..waiting.len()).filter(|i| waiting[*i] == 0).collect();
+        while let Some(task) = ready.pop() {
+            for &next in &after[task] {
+                waiting[next] -= 1;
+                if waiting[next] == 0 {
+                    ready.push(next);
+                }
+            }
+        }
+        (0..waiting.len()).filter(|i| waiting[*i] > 0).map(|i| &self.tasks[i].0).collect()
+    }
+}
+
 const STAGES: [&str; 5] = ["create", "create-links", "configure", "healthy", "exit"];
 
 /// Orders the making of `nodes` and `links` (positions in `objects`).
@@ -90,11 +112,10 @@ pub fn order(
     for &l in links {
         let ends = ends(&objects.links[l], &position);
         if ends.iter().any(|e| late.contains(e)) {
-            // Made once every end has entered its create-links stage: after create, and after
-            // whatever the late ones wait for.
+            // Made once whatever its late ends wait for is over.
             let mut before: BTreeSet<(usize, usize)> = BTreeSet::new();
+            // The namespaces are there from the beginning: a link needs no container at its ends.
             for e in &ends {
-                before.insert((*e, 0));
                 before.extend(link_waits(*e, &ends, &waits));
             }
             let deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
