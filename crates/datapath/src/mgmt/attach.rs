@@ -57,7 +57,10 @@ pub fn attach_many(
         if let Some(&master) = masters.get(node.host_interface.as_str()) {
             let master = master.filter(|master| bridges.indices.contains(master));
             let master = master.or(bridges.indices.first().copied());
-            results.push(veth::ensure(&pair(host, spec, node, master)));
+            let mut pair = pair(host, spec, node, master);
+            // One that stands is up already, or was left half-way.
+            pair.b.up = true;
+            results.push(veth::ensure(&pair));
         } else {
             let master = bridges.next_port(host, &mut socket, spec)?;
             pairs.push(pair(host, spec, node, Some(master)));
