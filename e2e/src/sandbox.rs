@@ -81,6 +81,12 @@ impl Sandbox {
         self.before = Some(last);
     }
 
+    /// Parent of the control groups.
+    pub fn cgroup_parent(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("netloom-{name}")
+    }
+
     /// Folder of the state.
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")
@@ -165,6 +171,7 @@ impl Sandbox {
             .env("NETLOOM_STATE_DIR", self.state())
             .env("NETLOOM_RUN_DIR", self.run_dir())
             .env("NETLOOM_NETNS_DIR", self.netns_dir())
+            .env("NETLOOM_CGROUP_PARENT", self.cgroup_parent())
             .dir(&self.lab_dir())
     }
 

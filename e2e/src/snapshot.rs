@@ -68,13 +68,12 @@ fn mounts() -> BTreeSet<String> {
     text.lines().map(|l| l.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// Control groups that carry the name of a lab of this sandbox.
+/// Control groups of this sandbox: it has a parent group of its own.
 pub(crate) fn groups(sandbox: &Sandbox) -> BTreeSet<String> {
-    let labs = sandbox.labs();
+    let parent = format!("/{}/", sandbox.cgroup_parent());
     let mut out = BTreeSet::new();
     walk(Path::new("/sys/fs/cgroup"), &mut |path, is_dir| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if is_dir && labs.iter().any(|l| name.contains(l.as_str())) {
+        if is_dir && path.to_string_lossy().contains(&parent) {
             out.insert(path.display().to_string());
         }
     });

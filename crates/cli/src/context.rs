@@ -113,6 +113,15 @@ pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
     }
 }
 
+/// The lab of the flags' file, when all that is there of it is its folder.
+pub fn half_made(global: &Global, engine: &Engine) -> Option<String> {
+    let done = resolved(global, Overrides::default()).ok()?;
+    let name = done.lab.or(done.partial)?.name;
+    let there = !name.is_empty() && engine.directories.lab(&name).is_dir();
+    let recorded = LabRecord::load(&engine.directories, &name).is_ok_and(|r| r.is_some());
+    (there && !recorded).then_some(name)
+}
+
 /// Reads `90s`, `5m`, `2m30s`, `1h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write it like 90s, 5m or 1h30m");

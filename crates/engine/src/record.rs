@@ -112,8 +112,8 @@ impl LabRecord {
         out
     }
 
-    /// All records that can be read, by name. One that cannot is the concern of whoever names it.
-    pub fn all(directories: &Directories) -> Result<Vec<LabRecord>, EngineError> {
+    /// Names of all labs that have left a trace, sorted.
+    pub fn folders(directories: &Directories) -> Result<Vec<String>, EngineError> {
         let folder = directories.labs();
         if !folder.is_dir() {
             return Ok(Vec::new());
@@ -122,6 +122,12 @@ impl LabRecord {
             .filter_map(|e| e.ok().map(|e| e.file_name().to_string_lossy().into_owned()))
             .collect();
         names.sort();
+        Ok(names)
+    }
+
+    /// All records that can be read, by name. One that cannot is the concern of whoever names it.
+    pub fn all(directories: &Directories) -> Result<Vec<LabRecord>, EngineError> {
+        let names = LabRecord::folders(directories)?;
         let mut out = Vec::new();
         for name in names {
             if let Ok(Some(record)) = LabRecord::load(directories, &name) {

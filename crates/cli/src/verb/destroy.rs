@@ -48,7 +48,11 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         let name = match (&global.name, &global.topo) {
             // By name alone, whatever state its record is in.
             (Some(name), None) if !name.contains('/') && !name.starts_with('.') => name.clone(),
-            _ => context::record(global, &engine)?.name,
+            _ => match context::record(global, &engine) {
+                Ok(record) => record.name,
+                // A deploy killed at its very beginning leaves a folder without a record.
+                Err(e) => context::half_made(global, &engine).ok_or(e)?,
+            },
         };
         engine.destroy(&name, &options, &progress)?;
         eprintln!("lab {name} is gone");
@@ -58,6 +62,11 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         bail!("--all and --name exclude each other");
     }
     let mut left = LabRecord::all(&engine.directories)?;
+    for name in LabRecord::folders(&engine.directories)? {
+        if !left.iter().any(|r| r.name == name) {
+            left.push(LabRecord::new(&name));
+        }
+    }
     if left.is_empty() {
         eprintln!("there are no labs");
         return Ok(0);

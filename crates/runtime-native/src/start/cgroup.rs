@@ -11,8 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Parent of our groups when the specification names none.
-const PARENT: &str = "netloom";
+/// Parent of our groups when the specification names none: `netloom`, or what
+/// `NETLOOM_CGROUP_PARENT` says.
+fn default_parent() -> String {
+    let set = std::env::var("NETLOOM_CGROUP_PARENT").ok();
+    let plain = |p: &String| !p.is_empty() && !p.contains(['/', '.']);
+    set.filter(plain).unwrap_or_else(|| "netloom".into())
+}
 
 /// One mounted hierarchy.
 #[derive(Debug, Clone)]
@@ -153,7 +158,8 @@ impl Group {
     }
 
     fn relative(spec: &ContainerSpec) -> PathBuf {
-        let parent = spec.cgroup_parent.as_deref().unwrap_or(PARENT).trim_matches('/');
+        let default = default_parent();
+        let parent = spec.cgroup_parent.as_deref().unwrap_or(&default).trim_matches('/');
         // Two state directories may each have a container of this name.
         let place = fnv(spec.rootfs.private.as_os_str().as_encoded_bytes());
         Path::new(parent).join(format!("{}-{place:08x}", spec.name))
@@ -211,7 +217,7 @@ impl Group {
     pub fn remove(&self) -> io::Result<()> {
         self.remove_own()?;
         for parent in self.directories.iter().filter_map(|d| d.parent()) {
-            if parent.file_name().is_some_and(|n| n == PARENT) {
+            if parent.file_name().is_some_and(|n| *n == *default_parent()) {
                 // Others may live in it.
                 let _ = fs::remove_dir(parent);
             }
