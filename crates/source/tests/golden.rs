@@ -21,7 +21,10 @@ fn outcome(case: &Path) -> (String, String) {
     let done = resolve(&inputs, &Catalogue::builtin());
     let here = case.to_string_lossy().into_owned();
     let lab = match done.lab {
-        Some(lab) => serde_json::to_string_pretty(&lab).unwrap() + "\n",
+        Some(mut lab) => {
+            lab.locate_origins(&done.sources);
+            serde_json::to_string_pretty(&lab).unwrap() + "\n"
+        }
         None => String::new(),
     };
     let findings = render(&done.sources, &done.found, false);

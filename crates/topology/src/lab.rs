@@ -1,6 +1,6 @@
 //! The resolved lab: complete, no defaults left, every value with its origin.
 
-use netloom_diag::Span;
+use netloom_diag::{Sources, Span};
 use netloom_kinds::{Kind, LinkApply};
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -38,6 +38,13 @@ impl Lab {
     /// The node of a name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|n| n.name == name)
+    }
+
+    /// Fills in `file:line:column` of every origin, for those who show them: a large lab has many.
+    pub fn locate_origins(&mut self, sources: &Sources) {
+        for origin in self.nodes.iter_mut().flat_map(|n| n.origins.values_mut()) {
+            origin.place = origin.span.map(|s| sources.locate(s));
+        }
     }
 
     /// Name of the lab directory: `clab-<lab>`, whatever the prefix.
@@ -97,7 +104,7 @@ pub struct Origin {
     /// Where in the file.
     #[serde(skip)]
     pub span: Option<Span>,
-    /// `file:line:column`, filled when shown.
+    /// `file:line:column`, filled by [`Lab::locate_origins`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
 }

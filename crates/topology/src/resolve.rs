@@ -33,17 +33,13 @@ pub fn resolve(inputs: &Inputs<'_>, catalogue: &Catalogue) -> Resolved {
     let mut found = Diagnostics::default();
     let document = document::read(inputs, &mut sources, &mut found);
     let mut rendered = String::new();
-    let mut lab = document.and_then(|d| {
+    let lab = document.and_then(|d| {
         let lab = build(&d, inputs, catalogue, &mut found);
         rendered = d.rendered;
         lab
     });
     found.sort();
-    if let Some(lab) = &mut lab {
-        for origin in lab.nodes.iter_mut().flat_map(|n| n.origins.values_mut()) {
-            origin.place = origin.span.map(|s| sources.locate(s));
-        }
-    }
+
     match found.has_errors() {
         true => Resolved { lab: None, partial: lab, found, sources, rendered },
         false => Resolved { lab, partial: None, found, sources, rendered },

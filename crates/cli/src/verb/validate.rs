@@ -31,7 +31,10 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         output::json(&json_schema())?;
         return Ok(0);
     }
-    let done = context::resolved(global, Overrides::default())?;
+    let mut done = context::resolved(global, Overrides::default())?;
+    if let Some(lab) = done.lab.as_mut().filter(|_| matches!(a.format.as_str(), "json" | "yaml")) {
+        lab.locate_origins(&done.sources);
+    }
     if a.rendered {
         print!("{}", done.rendered);
         return Ok(0);
