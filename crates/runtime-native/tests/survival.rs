@@ -139,8 +139,9 @@ fn restart_policy() {
     lab.up(&spec);
     wait("some runs", || lab.state("b").restarts >= 2);
     lab.kill_supervisor();
+    // A start that was cut short is taken back and done again: the count dips for a moment.
+    wait("the count after the supervisor's death", || lab.state("b").restarts >= 2);
     let seen = lab.state("b").restarts;
-    assert!(seen >= 2);
     wait("runs after the supervisor's death", || lab.state("b").restarts > seen);
     lab.runtime.stop("b", None).unwrap();
     assert_eq!(lab.state("b").status, Status::Exited);
