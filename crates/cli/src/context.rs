@@ -2,7 +2,7 @@
 
 use crate::Global;
 use crate::exit::Invalid;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use netloom_diag::{Severity, Sources, render};
 use netloom_engine::{Directories, Engine, EngineError, LabRecord};
 use netloom_kinds::Catalogue;
@@ -101,11 +101,27 @@ pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
     };
     let all = LabRecord::all(&engine.directories)?;
     let named = |r: &&LabRecord| global.name.as_ref().is_none_or(|n| *n == r.name);
-    if let Some(record) = all.iter().find(|r| r.topology == path && named(r)) {
-        return Ok(record.clone());
+    let of_file: Vec<&LabRecord> =
+        all.iter().filter(|r| r.topology == path).filter(named).collect();
+    let in_file =
+        || resolved(global, Overrides::default()).ok().and_then(|d| d.lab).map(|l| l.name);
+    match of_file.as_slice() {
+        [one] => return Ok((*one).clone()),
+        [] => {}
+        several => {
+            let lab = in_file();
+            if let Some(record) = several.iter().find(|r| Some(&r.name) == lab.as_ref()) {
+                return Ok((*record).clone());
+            }
+            let names: Vec<&str> = several.iter().map(|r| r.name.as_str()).collect();
+            bail!(
+                "several labs were deployed from {}: {}; choose one with --name",
+                path.display(),
+                names.join(", ")
+            );
+        }
     }
-    let in_file = resolved(global, Overrides::default()).ok();
-    let lab = in_file.and_then(|d| d.lab.or(d.partial)).map(|l| l.name);
+    let lab = in_file();
     let moved = |r: &&LabRecord| Some(&r.name) == lab.as_ref() && !r.topology.exists();
     match all.iter().find(moved) {
         Some(record) => Ok(record.clone()),
@@ -115,9 +131,9 @@ pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
 
 /// The lab of the flags' file, when all that is there of it is its folder.
 pub fn half_made(global: &Global, engine: &Engine) -> Option<String> {
-    let done = resolved(global, Overrides::default()).ok()?;
-    let name = done.lab.or(done.partial)?.name;
-    let there = !name.is_empty() && engine.directories.lab(&name).is_dir();
+    // Only a name that was found good: it becomes a path.
+    let name = resolved(global, Overrides::default()).ok()?.lab?.name;
+    let there = engine.directories.lab(&name).is_dir();
     let recorded = LabRecord::load(&engine.directories, &name).is_ok_and(|r| r.is_some());
     (there && !recorded).then_some(name)
 }

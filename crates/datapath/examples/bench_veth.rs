@@ -97,6 +97,8 @@ fn mgmt_network(host: &Netns, spaces: &[Netns]) -> Result<()> {
         external_access: true,
         group: 0,
         foreign: false,
+        more: Vec::new(),
+        quiet: true,
     };
     timed("mgmt network", 1, || mgmt::ensure(host, &spec))?;
     let nodes: Vec<MgmtNode> = spaces
@@ -113,7 +115,8 @@ fn mgmt_network(host: &Netns, spaces: &[Netns]) -> Result<()> {
                 interface: "eth0".into(),
                 mac: mac(i, 3),
                 addresses: [v4, v6].into_iter().flatten().collect(),
-                gateways: mgmt::next_hops(&spec),
+                gateways: spec.gateways.iter().map(|gateway| gateway.address).collect(),
+                bridge: 0,
             }
         })
         .collect();

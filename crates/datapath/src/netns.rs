@@ -180,14 +180,14 @@ fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
 /// in each; results come in the order of the items.
 pub fn visit_each<'a, I: Send, T: Send>(
     items: Vec<(&'a Netns, I)>,
-    visit: impl Fn(&mut Socket, &'a Netns, I) -> T + Sync,
+    visit: impl Fn(Socket, &'a Netns, I) -> T + Sync,
 ) -> Result<Vec<Result<T>>> {
     on_worker(|| {
         items
             .into_iter()
             .map(|(netns, item)| {
                 netns.enter()?;
-                Ok(visit(&mut Socket::open()?.with_label(netns.label()), netns, item))
+                Ok(visit(Socket::open()?.with_label(netns.label()), netns, item))
             })
             .collect()
     })
@@ -221,8 +221,9 @@ pub(crate) fn work_in_each<'a, T: Send, U: Send>(
     let groups = group(items);
     let positions: Vec<Vec<usize>> =
         groups.iter().map(|(_, items)| items.iter().map(|(i, _)| *i).collect()).collect();
+    let visited = visit_each(groups, |mut socket, netns, items| work(&mut socket, netns, items))?;
     let mut results = Vec::new();
-    for (positions, visited) in positions.into_iter().zip(visit_each(groups, work)?) {
+    for (positions, visited) in positions.into_iter().zip(visited) {
         match visited {
             Ok(answers) => results.extend(answers),
             Err(error) => results.extend(positions.into_iter().map(|i| (i, Err(error.clone())))),

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo as LinkInfoAttribute, LinkMessage, Prop,
+    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVxlan, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo as LinkInfoAttribute, LinkMessage, Prop,
 };
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::errno::Errno;
@@ -108,7 +108,7 @@ pub struct LinkInfo {
     pub group: u32,
     /// Addresses; filled by [`links`], not by [`link`].
     pub addresses: Vec<Address>,
-    /// Counters.
+    /// Counters; filled by [`links`], not by [`link`].
     pub stats: Stats,
     /// What only this kind has.
     pub data: KindData,
@@ -126,6 +126,8 @@ pub fn link(socket: &mut Socket, name: &str) -> Result<Option<LinkInfo>> {
 pub(crate) fn link_request(name: &str) -> Request {
     let mut message = LinkMessage::default();
     message.attributes.push(name_attribute(name));
+    // Counters make up most of an answer, and nobody looks at them here.
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     Request::new(RouteNetlinkMessage::GetLink(message), 0)
 }
 

@@ -51,6 +51,12 @@ pub fn disable_tx_checksum_many(interfaces: &[(&Netns, &str)]) -> Result<Vec<Res
     })
 }
 
+/// Turns the offload of checksums off on interfaces of the calling thread's namespace.
+pub(crate) fn disable_tx_checksum_here(netns: &Netns, interfaces: &[&str]) -> Result<()> {
+    let fd = open()?;
+    interfaces.iter().try_for_each(|name| command(&fd, netns, name, ETHTOOL_STXCSUM, 0).map(drop))
+}
+
 fn open() -> Result<OwnedFd> {
     socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
         .map_err(|errno| Error::kernel("open", "a socket for ioctls", errno))

@@ -17,7 +17,7 @@ use crate::netns::Netns;
 /// default receive buffer.
 const ACK_WINDOW: usize = 64;
 /// Requests in flight that are answered with a message.
-const REPLY_WINDOW: usize = 12;
+const REPLY_WINDOW: usize = 32;
 /// Bytes of one send; well below the default send buffer.
 const SEND_BYTES: usize = 32 * 1024;
 /// Large enough for any datagram of a route dump.
@@ -75,6 +75,11 @@ impl Socket {
     /// Opens a socket in a namespace; it may then be used from any thread.
     pub fn open_in(netns: &Netns) -> Result<Self> {
         Ok(netns.run_in(Self::open)??.with_label(netns.label()))
+    }
+
+    /// Gives the receive buffer back, for a socket that is kept.
+    pub(crate) fn release(&mut self) {
+        self.buffer = Vec::new();
     }
 
     /// Names the namespace of the socket for error messages.

@@ -4,8 +4,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
-use netloom_datapath::link::{bridge, delete_group};
-use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec, PORTS_PER_BRIDGE};
+use netloom_datapath::link::{self, bridge, delete_group};
+use netloom_datapath::mgmt::{self, Further, MgmtNode, MgmtSpec};
 use netloom_datapath::netns::Netns;
 use netloom_datapath::route::{self, Route};
 use netloom_datapath::{Error, Socket, addr, observe, sysctl};
@@ -19,8 +19,13 @@ fn spec() -> MgmtSpec {
         external_access: true,
         group: 0,
         foreign: false,
+        more: Vec::new(),
+        quiet: true,
     }
 }
+
+/// Nodes of the first bridge in these tests.
+const ON_THE_FIRST: usize = 1000;
 
 fn node<'a>(spec: &MgmtSpec, netns: &'a Netns, i: usize, interface: &str) -> MgmtNode<'a> {
     let host = i + 2;
@@ -28,13 +33,14 @@ fn node<'a>(spec: &MgmtSpec, netns: &'a Netns, i: usize, interface: &str) -> Mgm
         netns,
         host_interface: format!("nlm{i}"),
         host_group: 600,
+        bridge: i / ON_THE_FIRST,
         interface: interface.into(),
         mac: [2, 0, 0, 0, (i >> 8) as u8, i as u8],
         addresses: vec![
             format!("172.20.{}.{}/16", host >> 8, host & 255).parse().unwrap(),
             format!("3fff:172:20:20::{host:x}/64").parse().unwrap(),
         ],
-        gateways: mgmt::next_hops(spec),
+        gateways: spec.gateways.iter().map(|gateway| gateway.address).collect(),
     }
 }
 
@@ -78,10 +84,29 @@ fn nodes_reach_each_other_and_the_outside() {
     let other = MgmtSpec { gateways: vec!["172.20.0.1/17".parse().unwrap()], ..spec.clone() };
     assert!(mgmt::ensure(&host, &other).is_err());
 
+    let state =
+        |name: &str| observe::link(&mut Socket::open_in(&host).unwrap(), name).unwrap().unwrap();
+    assert!(!state("nl-lab1").up, "quiet until somebody is there");
     let made = mgmt::attach_many(&host, &spec, &nodes).unwrap();
     assert!(made.into_iter().all(|made| made.unwrap()));
+    assert!(state("nl-lab1").up && state("nlm0").carrier);
+    // Silenced by a destroy that was ended half-way, and mended by the next deploy.
+    mgmt::quiesce(&host, &spec).unwrap();
+    mgmt::ensure(&host, &MgmtSpec { quiet: false, ..spec.clone() }).unwrap();
+    assert!(state("nl-lab1").up);
+    // A default route of the node's own is not put back.
+    let mut inside = Socket::open_in(&spaces[0]).unwrap();
+    let own = Route::via("0.0.0.0/0".parse().unwrap(), "172.20.0.9".parse().unwrap());
+    route::replace(&mut inside, &own).unwrap();
     let again = mgmt::attach_many(&host, &spec, &nodes).unwrap();
     assert!(again.into_iter().all(|made| !made.unwrap()));
+    let default = |socket: &mut Socket| {
+        let all = route::list(socket).unwrap();
+        all.into_iter().find(|r| r.destination.prefix == 0 && r.destination.address.is_ipv4())
+    };
+    assert_eq!(default(&mut inside).unwrap().gateway, Some("172.20.0.9".parse().unwrap()));
+    let gateway = Route::via("0.0.0.0/0".parse().unwrap(), "172.20.0.1".parse().unwrap());
+    route::replace(&mut inside, &gateway).unwrap();
 
     let b = (&spaces[1], "172.20.0.3");
     assert_eq!(reaches(&spaces[0], "172.20.0.2", b), "172.20.0.2");
@@ -117,20 +142,24 @@ fn b_v4(spaces: &[Netns]) -> (&Netns, &str) {
 #[test]
 fn a_second_bridge_takes_over_when_the_first_is_full() {
     let host = Netns::create().unwrap().with_label("host");
-    let spec = MgmtSpec { external_access: false, ..spec() };
+    let more = vec![Further { bridge: "more".into(), up: "up".into(), down: "down".into() }];
+    let spec = MgmtSpec { external_access: false, more, ..spec() };
     mgmt::ensure(&host, &spec).unwrap();
-    let spaces = Netns::create_many(PORTS_PER_BRIDGE + 1).unwrap();
+    // One that was ended half-way is completed.
+    link::delete(&mut Socket::open_in(&host).unwrap(), "up").unwrap();
+    mgmt::ensure(&host, &spec).unwrap();
+    let spaces = Netns::create_many(ON_THE_FIRST + 1).unwrap();
     let nodes: Vec<_> =
         spaces.iter().enumerate().map(|(i, netns)| node(&spec, netns, i, "eth0")).collect();
     let made = mgmt::attach_many(&host, &spec, &nodes).unwrap();
     assert!(made.into_iter().all(|made| made.unwrap()));
     let mut socket = Socket::open_in(&host).unwrap();
     let first = bridge::ports(&mut socket, "nl-lab1").unwrap();
-    assert_eq!(first.len(), PORTS_PER_BRIDGE + 1);
-    assert_eq!(bridge::ports(&mut socket, "nl-lab1-1").unwrap(), ["nl-lab1-1d", "nlm1000"]);
+    assert_eq!(first.len(), ON_THE_FIRST + 1);
+    assert_eq!(bridge::ports(&mut socket, "more").unwrap(), ["down", "nlm1000"]);
     let from = nodes[0].addresses[0].address.to_string();
-    let to = nodes[PORTS_PER_BRIDGE].addresses[0].address.to_string();
-    assert_eq!(reaches(&spaces[0], &from, (&spaces[PORTS_PER_BRIDGE], &to)), from);
+    let to = nodes[ON_THE_FIRST].addresses[0].address.to_string();
+    assert_eq!(reaches(&spaces[0], &from, (&spaces[ON_THE_FIRST], &to)), from);
     assert!(delete_group(&mut socket, 600).unwrap());
     assert!(mgmt::remove(&host, &spec).unwrap());
     assert_eq!(observe::links(&mut socket).unwrap().len(), 1);

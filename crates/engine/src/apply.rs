@@ -6,24 +6,27 @@ use crate::destroy::group;
 use crate::error::Failure;
 use crate::record::LabRecord;
 use crate::report::{Event, Reporter};
-use crate::schedule::{self, Outcome};
+use crate::schedule::{self, Graph, Outcome};
 use crate::stages::{Stages, Starting};
 use crate::wire::Wires;
-use crate::{Engine, EngineError, files, heal, labdir, netns_link};
+use crate::{Engine, EngineError, files, labdir, netns_link};
 use fs_err as fs;
 use netloom_datapath::Netns;
 use netloom_plan::{
-    Difference, Impl, LinkObject, NamespaceOf, NodeObject, Objects, Order, Task, order,
+    Difference, Impl, LinkObject, NamespaceOf, Network, NodeObject, Objects, Order, Task, order,
 };
 use netloom_runtime::{RestartPolicy, Runtime, Status};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Lab;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a node without a restart policy is watched after its start.
 const MOMENT: Duration = Duration::from_millis(300);
+/// How long nodes that are started again are watched, from the first start on.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Everything needed to carry a decision out.
 pub struct Apply<'a> {
@@ -44,39 +47,49 @@ pub struct Apply<'a> {
 impl Apply<'_> {
     /// Carries it out.
     pub fn run(&self, record: &mut LabRecord) -> Result<Deployed, EngineError> {
-        let Planned { network, objects, difference, start, attach } = &self.decision.planned;
+        let Planned { network, objects, difference, start, attach, .. } = &self.decision.planned;
         let parking = self.parking()?;
         self.remove(difference, &parking)?;
         self.stop_here()?;
         let make: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
-        let namespaces = self.namespaces(objects, record)?;
+        // Files wait for the disk, namespaces for the kernel.
+        let (files, namespaces) = std::thread::scope(|scope| {
+            let files = scope.spawn(|| self.files(objects));
+            let namespaces = self.namespaces(objects, record);
+            (files.join(), namespaces)
+        });
+        let namespaces = namespaces?;
+        files.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         record.save(&self.engine.directories)?;
-        self.files(objects)?;
         let wires = Wires {
             machine: &self.decision.machine,
             namespaces: &namespaces,
             parking: &parking,
             group: group(&self.lab.name),
         };
-        let legless: HashSet<&str> = attach.iter().map(String::as_str).collect();
         let fresh: Vec<&NodeObject> =
             objects.nodes.iter().filter(|n| make.contains(n.name.as_str())).collect();
         wires.make_bridges(&fresh)?;
         let mut failures = Vec::new();
+        let again: HashSet<&str> = attach.iter().map(String::as_str).collect();
         if let Some(network) = network {
-            for node in objects.nodes.iter().filter(|n| legless.contains(n.name.as_str())) {
-                if let Some(mgmt) = &node.mgmt {
-                    heal::detach(&self.decision.machine.netns, &mgmt.port)?;
-                }
-            }
+            let detached = &self.decision.detached;
+            wires.detach(
+                objects
+                    .nodes
+                    .iter()
+                    .filter(|n| again.contains(n.name.as_str()) && detached.contains(&n.name)),
+            )?;
             let legs: Vec<&NodeObject> = objects
                 .nodes
                 .iter()
-                .filter(|n| make.contains(n.name.as_str()) || legless.contains(n.name.as_str()))
+                .filter(|n| make.contains(n.name.as_str()) || again.contains(n.name.as_str()))
                 .collect();
+            self.report.event(Event::Phase("joining the management network", legs.len()));
             failures.extend(wires.attach(network, &legs)?);
-            wires.publish(&self.lab.name, network, &objects.nodes)?;
+            self.report.event(Event::Done);
         }
+        self.publish(network.as_ref(), objects, &wires)?;
         self.stop_here()?;
         let ids: HashSet<&str> = difference.make_links.iter().map(|l| l.id.as_str()).collect();
         let links: BTreeSet<usize> = (0..objects.links.len())
@@ -92,27 +105,43 @@ impl Apply<'_> {
             .filter(|i| begin.contains(objects.nodes[*i].name.as_str()))
             .collect();
         let order = order(self.lab, objects, &nodes, &links);
-        self.report.event(Event::Phase("making links", order.at_once.len()));
-        let at_once: Vec<&LinkObject> = order.at_once.iter().map(|i| &objects.links[*i]).collect();
-        failures.extend(wires.make(&at_once)?);
-        self.report.event(Event::Done);
-        self.stop_here()?;
+        let begun = Instant::now();
         if failures.is_empty() {
             failures.extend(self.start(&nodes, &order, objects, &wires)?);
         }
         self.stop_here()?;
         if failures.is_empty() {
-            failures.extend(self.ended_at_once(&nodes, objects)?);
+            failures.extend(self.ended_at_once(&nodes, objects, begun)?);
         }
         match failures.is_empty() {
             true => Ok(Deployed {
                 nodes: nodes.len(),
                 links: links.len(),
                 removed: difference.remove_nodes.len(),
-                healed: attach.len(),
+                healed: again.len(),
                 warnings: Vec::new(),
             }),
             false => Err(EngineError::Failed(failures)),
+        }
+    }
+
+    /// Ports of the host: those of the plan, or none where there were some.
+    fn publish(
+        &self,
+        network: Option<&Network>,
+        objects: &Objects,
+        wires: &Wires<'_>,
+    ) -> Result<(), EngineError> {
+        let record = self.decision.record.as_ref();
+        let had = record.is_some_and(|r| r.everything().nodes.iter().any(|n| !n.ports.is_empty()));
+        let has = objects.nodes.iter().any(|n| !n.ports.is_empty());
+        match network {
+            Some(network) if had || has => wires.publish(&self.lab.name, network, &objects.nodes),
+            None if had => {
+                netloom_datapath::mgmt::unpublish(&wires.machine.netns, &self.lab.name)?;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -176,10 +205,13 @@ impl Apply<'_> {
                 self.runtime.remove(&object.long_name, true)?;
             }
         }
-        for object in difference.remove_nodes.iter().filter_map(|n| ours.get(n.as_str())) {
-            if let Some(mgmt) = &object.mgmt {
-                heal::detach(&self.decision.machine.netns, &mgmt.port)?;
-            }
+        let gone: Vec<&NodeObject> =
+            everything.nodes.iter().filter(|n| difference.remove_nodes.contains(&n.name)).collect();
+        wires.detach(gone.iter().copied())?;
+        wires.remove_bridges(
+            gone.iter().copied().filter(|n| n.namespace != NamespaceOf::Node(n.name.clone())),
+        )?;
+        for object in gone {
             if object.namespace == NamespaceOf::Node(object.name.clone()) {
                 self.runtime.release([format!("netns:{}", object.name)])?;
                 netns_link::hide(&self.engine.directories.netns, &object.long_name);
@@ -225,10 +257,16 @@ impl Apply<'_> {
             }
         }
         self.report.event(Event::Phase("making namespaces", missing.len()));
-        for (owner, netns) in missing.iter().zip(Netns::create_many(missing.len())?) {
-            let netns = netns.with_label(format!("node {owner}"));
-            let path =
-                self.runtime.keep_fd(&format!("netns:{owner}"), netns.try_clone()?.into())?;
+        let made: Vec<Netns> = missing
+            .iter()
+            .zip(Netns::create_many(missing.len())?)
+            .map(|(owner, netns)| netns.with_label(format!("node {owner}")))
+            .collect();
+        let keys = missing.iter().map(|owner| format!("netns:{owner}"));
+        let kept: Vec<_> = keys.zip(made.iter().map(AsFd::as_fd)).collect();
+        let paths = self.runtime.keep_fds(&kept)?;
+        netns_link::folder(&self.engine.directories.netns)?;
+        for ((owner, netns), path) in missing.iter().zip(made).zip(paths) {
             if let Some(node) = record.nodes.get_mut(*owner) {
                 netns_link::show(&self.engine.directories.netns, &node.long_name, &path)?;
                 node.netns = Some(path);
@@ -287,33 +325,27 @@ impl Apply<'_> {
             0 => std::thread::available_parallelism().map_or(4, |n| n.get() * 4),
             n => n,
         };
-        self.report.event(Event::Phase("starting nodes", nodes.len()));
+        let graph = Graph { before: &before, workers, keep_going: self.options.keep_failed };
+        let made = |links: &[&LinkObject]| match wires.make(links) {
+            Ok(failures) if failures.is_empty() => Outcome::Done,
+            Ok(failures) => Outcome::Failed(failures),
+            Err(e) => Outcome::Failed(vec![Failure::new("links", e.to_string())]),
+        };
+        self.report.event(Event::Phase("making links and starting nodes", nodes.len()));
         let (failed, left) =
-            schedule::run(&before, workers, &|| (self.options.interrupted)(), &|t| match &order
-                .tasks[t]
-                .0
-            {
+            schedule::run(&graph, &|| (self.options.interrupted)(), &|t| match &order.tasks[t].0 {
                 Task::Stage(task) => stages.run(&starting[task.node], *task),
-                Task::Link(l) => match wires.make(&[&objects.links[*l]]) {
-                    Ok(f) if f.is_empty() => Outcome::Done,
-                    Ok(f) => Outcome::Failed(f[0].why.clone()),
-                    Err(e) => Outcome::Failed(e.to_string()),
-                },
+                Task::Link(l) => made(&[&objects.links[*l]]),
+                Task::Links(list) => {
+                    made(&list.iter().map(|l| &objects.links[*l]).collect::<Vec<_>>())
+                }
             });
         self.report.event(Event::Done);
-        let mut failures: Vec<Failure> = failed
-            .into_iter()
-            .map(|(t, why)| match &order.tasks[t].0 {
-                Task::Stage(s) => {
-                    Failure { what: format!("node {}", self.lab.nodes[s.node].name), why }
-                }
-                Task::Link(l) => Failure { what: format!("link {}", objects.links[*l].id), why },
-            })
-            .collect();
+        let mut failures: Vec<Failure> = failed.into_iter().flat_map(|(_, list)| list).collect();
         if failures.is_empty() && left > 0 && !(self.options.interrupted)() {
             let why =
                 format!("{left} steps wait for each other; look at the `wait-for` of the file");
-            failures.push(Failure { what: "the order of stages".into(), why });
+            failures.push(Failure::new("the order of stages", why));
         }
         Ok(failures)
     }
@@ -323,6 +355,7 @@ impl Apply<'_> {
         &self,
         nodes: &BTreeSet<usize>,
         objects: &Objects,
+        begun: Instant,
     ) -> Result<Vec<Failure>, EngineError> {
         let meant: HashSet<&str> = self
             .lab
@@ -341,17 +374,19 @@ impl Apply<'_> {
         };
         if nodes.iter().any(once) {
             std::thread::sleep(MOMENT);
+        } else {
+            std::thread::sleep(GLANCE.saturating_sub(begun.elapsed()));
         }
         let states: HashMap<String, netloom_runtime::ContainerState> =
             self.runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect();
         let mut out = Vec::new();
-        for object in nodes.iter().map(|i| &objects.nodes[*i]).filter(|o| o.container) {
+        for (at, object) in nodes.iter().map(|i| (*i, &objects.nodes[*i])) {
             let Some(state) = states.get(&object.long_name) else { continue };
-            if state.status != Status::Exited || meant.contains(object.name.as_str()) {
+            let again = state.status == Status::Restarting || state.restarts > 0;
+            if !(again || state.status == Status::Exited) || meant.contains(object.name.as_str()) {
                 continue;
             }
-            let node = self.lab.node(&object.name);
-            if node.is_some_and(|n| n.auto_remove) {
+            if self.lab.nodes[at].auto_remove {
                 continue;
             }
             let code = state.exit_code.map_or_else(|| "?".into(), |c| c.to_string());
@@ -362,10 +397,18 @@ impl Apply<'_> {
             let log = String::from_utf8_lossy(&log).trim().replace('\r', "").replace('\n', " | ");
             let said =
                 if log.is_empty() { "it wrote nothing".into() } else { format!("it wrote: {log}") };
-            out.push(Failure {
-                what: format!("node {}", object.name),
-                why: format!("it ended at once with exit code {code}; {said}; give it a command that stays (`cmd: sleep infinity`)"),
-            });
+            if again {
+                // Its policy may be what makes it work: some wait for others by ending.
+                self.report.event(Event::Warning(format!(
+                    "node {} ends and is started again and again, last with exit code {code}; {said}",
+                    object.name
+                )));
+                continue;
+            }
+            out.push(Failure::new(
+                format!("node {}", object.name),
+                format!("it ended at once with exit code {code}; {said}; give it a command that stays (`cmd: sleep infinity`)"),
+            ));
         }
         Ok(out)
     }

@@ -11,8 +11,8 @@ use crate::{Engine, EngineError, digest, files, heal};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
-    AddressError, Difference, Macs, NamespaceOf, Network, NetworkError, Objects, Task, difference,
-    order, plan_links, plan_nodes,
+    AddressError, Difference, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Task,
+    difference, order, plan_links, plan_nodes,
 };
 use netloom_runtime::{ContainerSpec, Runtime, Status};
 use netloom_runtime_native::NativeRuntime;
@@ -34,6 +34,8 @@ pub struct Decision {
     pub warnings: Vec<String>,
     /// The lab as it was deployed.
     pub record: Option<LabRecord>,
+    /// Nodes whose leg in the management network is broken and has to go first.
+    pub detached: HashSet<String>,
     /// The host.
     pub machine: Machine,
     images: HashMap<String, Image>,
@@ -72,8 +74,13 @@ impl Engine {
             }
         };
         let mut macs = Macs::default();
-        let in_use: BTreeSet<u16> =
-            ledger.ports.iter().filter(|(_, l)| **l != lab.name).map(|(p, _)| *p).collect();
+        network.iter().flat_map(|n| n.macs_of_others(&lab.name)).for_each(|mac| macs.take(mac));
+        let in_use: BTreeSet<u16> = ledger
+            .ports
+            .iter()
+            .filter(|(_, l)| **l != lab.name)
+            .filter_map(|(p, _)| p.split('/').next()?.parse().ok())
+            .collect();
         let nodes = plan_nodes(lab, network.as_ref(), &others, &in_use, &mut macs);
         let links = plan_links(lab, network.as_ref(), &others, &mut macs);
         let objects = Objects { nodes, links };
@@ -85,12 +92,14 @@ impl Engine {
                 difference: Difference::default(),
                 start: Vec::new(),
                 attach: Vec::new(),
+                publish: false,
             },
             digests: BTreeMap::new(),
             specs: BTreeMap::new(),
             uses: BTreeSet::new(),
             warnings: Vec::new(),
             record,
+            detached: HashSet::new(),
             machine,
             images,
         };
@@ -150,22 +159,33 @@ impl Engine {
         decision: &mut Decision,
     ) -> Result<(), EngineError> {
         let want = &decision.planned.objects;
+        let ports = |objects: &Objects| -> Vec<(String, netloom_plan::Port)> {
+            let each = |n: &netloom_plan::NodeObject| {
+                let name = n.name.clone();
+                n.ports.clone().into_iter().map(move |p| (name.clone(), p)).collect::<Vec<_>>()
+            };
+            objects.nodes.iter().flat_map(each).collect()
+        };
+        let published = decision.record.as_ref().map(|r| ports(&r.objects)).unwrap_or_default();
+        decision.planned.publish = published != ports(want);
         let (Some(record), Some(runtime)) = (&decision.record, runtime) else {
             decision.planned.difference = difference(&Objects::default(), &[], want, |_| false);
             return Ok(());
         };
         let kept: HashSet<String> = runtime.kept_names()?.into_iter().collect();
-        let mut have = record.objects.clone();
+        let everything = record.everything();
+        let mut have = Objects { nodes: everything.nodes, links: record.objects.links.clone() };
         have.nodes.retain(|n| match &n.namespace {
             NamespaceOf::Node(owner) => kept.contains(&format!("netns:{owner}")),
             _ => true,
         });
         let found = heal::look(&have, runtime)?;
-        let maybe: Vec<_> = record
-            .everything()
+        let known: HashMap<&str, &LinkObject> =
+            have.links.iter().map(|l| (l.id.as_str(), l)).collect();
+        let maybe: Vec<_> = everything
             .links
             .into_iter()
-            .filter(|l| !have.links.contains(l) || !found.whole.contains(&l.id))
+            .filter(|l| known.get(l.id.as_str()) != Some(&l) || !found.whole.contains(&l.id))
             .collect();
         have.links.retain(|l| found.whole.contains(&l.id));
         let changed = |name: &str| {
@@ -197,6 +217,7 @@ impl Engine {
             .map(|n| n.name.clone())
             .collect();
         decision.planned.difference = difference;
+        decision.detached = found.detached;
         Ok(())
     }
 
@@ -207,6 +228,10 @@ impl Engine {
     ) -> Result<BTreeMap<String, (String, String)>, EngineError> {
         let mut out = BTreeMap::new();
         for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
+            // The namespaces of a lab whose processes are gone are gone with them.
+            if self.runtime(&record.name)?.is_none() {
+                continue;
+            }
             for object in record.everything().nodes {
                 if let NamespaceOf::Node(owner) = object.namespace {
                     out.insert(object.long_name, (record.name.clone(), owner));
@@ -230,7 +255,7 @@ fn circles(lab: &Lab, objects: &Objects, found: &mut Diagnostics) {
     let order = order(lab, objects, &all, &links);
     let stuck = order.stuck().into_iter().find_map(|t| match t {
         Task::Link(l) => Some(*l),
-        Task::Stage(_) => None,
+        Task::Stage(_) | Task::Links(_) => None,
     });
     if let Some(link) = stuck {
         found.push(

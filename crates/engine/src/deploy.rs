@@ -7,8 +7,8 @@ use crate::ledger::{Ledger, Locked};
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::wire::mgmt_spec;
-use crate::{Engine, EngineError, files, hosts};
-use netloom_datapath::{Netns, mgmt, sysctl};
+use crate::{Engine, EngineError, files, hosts, hostwide};
+use netloom_datapath::{Netns, mgmt};
 use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
@@ -51,12 +51,17 @@ pub struct Planned {
     pub start: Vec<String>,
     /// Nodes whose leg in the management network is mended.
     pub attach: Vec<String>,
+    /// Whether other ports of the host lead to nodes than before.
+    pub publish: bool,
 }
 
 impl Planned {
     /// Whether nothing has to be done.
     pub fn is_empty(&self) -> bool {
-        self.difference.is_empty() && self.start.is_empty() && self.attach.is_empty()
+        self.difference.is_empty()
+            && self.start.is_empty()
+            && self.attach.is_empty()
+            && !self.publish
     }
 }
 
@@ -85,9 +90,14 @@ impl Engine {
     ) -> Result<Planned, EngineError> {
         let lab = filtered(lab, &options.node_filter);
         self.refuse_foreign(&lab)?;
+        self.refuse_filter(&lab, options)?;
         let runtime = if options.reconfigure { None } else { self.runtime(&lab.name)? };
         let ledger = Ledger::read(&self.directories)?;
-        Ok(self.decide(&lab, options, runtime.as_ref(), &ledger, found)?.planned)
+        let decision = self.decide(&lab, options, runtime.as_ref(), &ledger, found)?;
+        if !found.has_errors() {
+            self.refuse_removing_used(&lab, &decision)?;
+        }
+        Ok(decision.planned)
     }
 
     /// Makes a lab, or brings a running one to what its file says now.
@@ -102,6 +112,7 @@ impl Engine {
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
+        let made_here = !lab.dir.exists();
         self.clear_the_way(&lab, options, report)?;
         let fresh = LabRecord::load(&self.directories, &lab.name)?.is_none();
         let result = self.deploy_locked(&lab, options, report);
@@ -109,7 +120,7 @@ impl Engine {
             && !matches!(e, EngineError::Refused(_))
             && LabRecord::load(&self.directories, &lab.name)?.is_some()
         {
-            self.after_failure(&lab.name, fresh, options, report);
+            self.after_failure(&lab.name, fresh, made_here, options, report);
         }
         result
     }
@@ -119,6 +130,7 @@ impl Engine {
         &self,
         lab: &str,
         fresh: bool,
+        made_here: bool,
         options: &DeployOptions,
         report: &dyn Reporter,
     ) {
@@ -128,7 +140,8 @@ impl Engine {
             return;
         }
         report.event(Event::Warning("undoing what was made".into()));
-        let undo = DestroyOptions { cleanup: true, ..DestroyOptions::default() };
+        // A lab directory that was there before keeps what users saved in it.
+        let undo = DestroyOptions { cleanup: made_here, ..DestroyOptions::default() };
         match self.destroy_locked(lab, &undo, report) {
             Ok(()) | Err(EngineError::NoLab(_)) => {}
             Err(e) => report.event(Event::Warning(format!("could not undo everything: {e}"))),
@@ -194,7 +207,7 @@ impl Engine {
         report: &dyn Reporter,
     ) -> Result<Deployed, EngineError> {
         // The ledger is held from the choice of addresses until they are written down.
-        let mut locked = Ledger::lock(&self.directories)?;
+        let mut locked = Ledger::lock(&self.directories, options.interrupted)?;
         let mut found = Diagnostics::default();
         let existing = self.runtime(&lab.name)?;
         let mut decision =
@@ -214,12 +227,17 @@ impl Engine {
         record.save(&self.directories)?;
         let Planned { network, objects, .. } = &decision.planned;
         if let Some(network) = network {
-            locked.ledger.networks.insert(network.name.clone(), network.clone());
+            let mut noted = network.clone();
+            if let Some(before) = locked.ledger.networks.get(&network.name) {
+                noted.hold(&lab.name, before);
+            }
+            locked.ledger.networks.insert(network.name.clone(), noted);
         }
         note_shared(&mut locked.ledger, lab, objects);
         locked.save()?;
         if let Some(network) = network {
-            make_network(&mut locked, network)?;
+            let alone = network.users.keys().all(|name| *name == lab.name);
+            make_network(&mut locked, network, alone && !idle)?;
         }
         drop(locked);
         let mut done = Deployed::default();
@@ -273,6 +291,16 @@ impl Engine {
     /// What the record says once everything is made.
     fn settle(&self, decision: &Decision, record: &mut LabRecord) -> Result<(), EngineError> {
         let Planned { network, objects, .. } = &decision.planned;
+        if let Some(network) = network {
+            let mut locked = Ledger::lock(&self.directories, never)?;
+            if let (Some(noted), Some(mine)) =
+                (locked.ledger.networks.get_mut(&network.name), network.users.get(&record.name))
+            {
+                noted.users.insert(record.name.clone(), mine.clone());
+                noted.note_macs(&record.name, &objects.nodes);
+                locked.save()?;
+            }
+        }
         let names: HashSet<&str> = objects.nodes.iter().map(|n| n.name.as_str()).collect();
         record.nodes.retain(|name, _| names.contains(name.as_str()));
         for (name, node) in &mut record.nodes {
@@ -324,24 +352,20 @@ impl Engine {
     }
 }
 
-/// Makes the network. The host's settings it changes are written down before they are changed.
-fn make_network(locked: &mut Locked, network: &Network) -> Result<(), EngineError> {
+/// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
+/// is on it.
+fn make_network(locked: &mut Locked, network: &Network, quiet: bool) -> Result<(), EngineError> {
     let host = Netns::current()?;
-    if network.external_access {
-        let families = [
-            (network.ipv4.is_some(), "ipv4/ip_forward"),
-            (network.ipv6.is_some(), "ipv6/conf/all/forwarding"),
-        ];
-        for (_, key) in families.iter().filter(|(used, _)| *used) {
-            let now = sysctl::read(&host, key)?;
-            if now.trim() != "1" {
-                locked.ledger.sysctls.entry((*key).to_string()).or_insert(now);
-            }
-        }
-        locked.save()?;
-    }
-    mgmt::ensure(&host, &mgmt_spec(network)?)?;
+    let mut spec = mgmt_spec(network)?;
+    spec.quiet = quiet;
+    hostwide::note(&host, locked, &spec)?;
+    mgmt::ensure(&host, &spec)?;
     Ok(())
+}
+
+/// For what must be written down whatever the user wants by now.
+pub(crate) fn never() -> bool {
+    false
 }
 
 fn need_root() -> Result<(), EngineError> {
@@ -374,10 +398,10 @@ fn filtered<'a>(lab: &'a Lab, names: &[String]) -> Cow<'a, Lab> {
 fn note_shared(ledger: &mut Ledger, lab: &Lab, objects: &Objects) {
     ledger.ports.retain(|_, l| *l != lab.name);
     for port in objects.nodes.iter().flat_map(|n| &n.ports) {
-        ledger.ports.insert(port.host_port, lab.name.clone());
+        ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.name.clone());
     }
     ledger.interfaces.retain(|_, l| *l != lab.name);
-    let ends = objects.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b));
+    let ends = objects.links.iter().flat_map(|l| l.ends());
     for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
         ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.name.clone());
     }

@@ -1,12 +1,16 @@
 //! Unmaking a lab from its record, whatever became of its file.
 
+use crate::deploy::never;
+use crate::error::Failure;
 use crate::ledger::Ledger;
-use crate::record::{LabRecord, lock_lab};
+use crate::machine::Machine;
+use crate::record::{LabRecord, check_name, lock_lab};
 use crate::report::{Event, Reporter};
+use crate::schedule::{self, Graph, Outcome};
 use crate::wire::{Wires, mgmt_spec};
-use crate::{Engine, EngineError, labdir, netns_link};
-use netloom_datapath::{Netns, Socket, link, mgmt, sysctl};
-use netloom_plan::{NamespaceOf, Objects};
+use crate::{Engine, EngineError, hostwide, labdir, netns_link};
+use netloom_datapath::{Netns, Socket, link, mgmt};
+use netloom_plan::{Impl, LinkObject, NamespaceOf, Objects};
 use netloom_runtime::Runtime;
 use netloom_runtime_native::NativeRuntime;
 use std::collections::HashMap;
@@ -43,6 +47,7 @@ impl Engine {
         options: &DestroyOptions,
         report: &dyn Reporter,
     ) -> Result<(), EngineError> {
+        check_name(name)?;
         let folder = self.directories.lab(name);
         let record = match LabRecord::load(&self.directories, name) {
             Ok(Some(record)) => record,
@@ -55,7 +60,10 @@ impl Engine {
                 LabRecord::new(name)
             }
         };
-        self.refuse_if_used(name)?;
+        // Who lived in the namespaces of a lab whose processes are gone has lost them already.
+        if self.runtime(name)?.is_some() {
+            self.refuse_if_used(name)?;
+        }
         let config = self.directories.native(name, self);
         let everything = record.everything();
         if options.graceful
@@ -67,18 +75,35 @@ impl Engine {
             true => Ledger::read(&self.directories)?.networks.into_keys().collect(),
             false => record.networks.iter().cloned().collect(),
         };
-        self.quiesce(name, &networks, options)?;
-        self.remove_shared_ends(name, &everything)?;
+        // Each part is tried whatever became of the others; the record stays until all are done.
+        let mut failures = Vec::new();
+        let mut tried = |what: &str, done: Result<(), EngineError>| {
+            if let Err(e) = done {
+                failures.push(Failure::new(what, e.to_string()));
+            }
+        };
+        tried("quieting the management network", self.quiesce(name, &networks, options));
+        tried("links on the host", self.remove_shared_ends(name, &everything));
         report.event(Event::Phase("removing nodes", everything.nodes.len()));
-        netloom_runtime_native::end(&config)?;
+        tried(
+            "the nodes",
+            netloom_runtime_native::end(&config).map(drop).map_err(EngineError::from),
+        );
         report.event(Event::Done);
         for node in &everything.nodes {
             netns_link::hide(&self.directories.netns, &node.long_name);
         }
-        self.leave_host(name)?;
-        self.leave_networks(name, &networks, options.keep_mgmt_net)?;
+        let ports = everything.nodes.iter().any(|n| !n.ports.is_empty());
+        tried("published ports", self.leave_host(name, ports));
+        tried(
+            "the management network",
+            self.leave_networks(name, &networks, options.keep_mgmt_net),
+        );
         if options.cleanup && record.lab_dir.is_absolute() {
-            labdir::remove(&record.lab_dir)?;
+            tried("the lab directory", labdir::remove(&record.lab_dir));
+        }
+        if !failures.is_empty() {
+            return Err(EngineError::NotRemoved(failures));
         }
         remove_tree(&config.run_dir)?;
         remove_tree(&folder)?;
@@ -108,19 +133,21 @@ impl Engine {
         let nodes: Vec<_> = record.nodes.values().collect();
         let workers =
             if options.max_workers == 0 { nodes.len().clamp(1, 64) } else { options.max_workers };
-        crate::schedule::run::<()>(&vec![Vec::new(); nodes.len()], workers, &|| false, &|i| {
+        let before = vec![Vec::new(); nodes.len()];
+        let graph = Graph { before: &before, workers, keep_going: true };
+        schedule::run::<()>(&graph, &|| false, &|i| {
             // A node that does not stop is killed with the rest.
             let _ = runtime.stop(&nodes[i].long_name, None);
             report.event(Event::Step);
-            crate::schedule::Outcome::Done
+            Outcome::Done
         });
         report.event(Event::Done);
     }
 
-    /// Removes what does not go away with the nodes' namespaces: ends on the host, and ends in
-    /// namespaces of other labs. Those on the host go as a group, in one request.
+    /// Removes what does not go away with the nodes' namespaces: ends on the host, and ends and
+    /// bridges in namespaces of other labs. Pairs on the host go as a group, in one request.
     fn remove_shared_ends(&self, lab: &str, objects: &Objects) -> Result<(), EngineError> {
-        let machine = crate::machine::Machine::observe()?;
+        let machine = Machine::bare()?;
         let mut namespaces = HashMap::new();
         for of in objects.nodes.iter().map(|n| &n.namespace) {
             if let NamespaceOf::Other { lab, node } = of
@@ -132,33 +159,33 @@ impl Engine {
         let parking = Netns::current()?;
         let group = group(lab);
         let wires = Wires { machine: &machine, namespaces: &namespaces, parking: &parking, group };
-        let foreign: Vec<_> = objects
-            .links
-            .iter()
-            .filter(|l| {
-                std::iter::once(&l.a)
-                    .chain(&l.b)
-                    .any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
-            })
-            .collect();
-        wires.remove(&foreign)?;
+        let by_hand = |l: &&LinkObject| {
+            let alone = l.how != Impl::Veth && l.a.namespace == NamespaceOf::Host;
+            alone || l.ends().any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
+        };
+        let links: Vec<_> = objects.links.iter().filter(by_hand).collect();
+        let failures = wires.remove(&links)?;
+        wires.remove_bridges(
+            objects.nodes.iter().filter(|n| matches!(n.namespace, NamespaceOf::Other { .. })),
+        )?;
         let mut host = Socket::open_in(&machine.netns)?;
         link::delete_group(&mut host, group)?;
-        Ok(())
+        if failures.is_empty() { Ok(()) } else { Err(EngineError::NotRemoved(failures)) }
     }
 
-    /// Networks nobody else uses fall silent before their ports go.
+    /// Networks nobody else uses fall silent before their ports go. Under the ledger's lock, or
+    /// another lab might come onto the network in between.
     fn quiesce(
         &self,
         lab: &str,
         networks: &[String],
         options: &DestroyOptions,
     ) -> Result<(), EngineError> {
-        let ledger = Ledger::read(&self.directories)?;
+        let locked = Ledger::lock(&self.directories, never)?;
         let host = Netns::current()?;
-        for network in networks.iter().filter_map(|n| ledger.networks.get(n)) {
+        for network in networks.iter().filter_map(|n| locked.ledger.networks.get(n)) {
             let alone = network.users.keys().all(|l| l == lab);
-            if alone && !network.foreign_bridge && !options.keep_mgmt_net {
+            if alone && !options.keep_mgmt_net {
                 mgmt::quiesce(&host, &mgmt_spec(network)?)?;
             }
         }
@@ -166,10 +193,9 @@ impl Engine {
     }
 
     /// Gives back names and ports of the host.
-    fn leave_host(&self, lab: &str) -> Result<(), EngineError> {
-        let mut locked = Ledger::lock(&self.directories)?;
-        let ports = locked.ledger.ports.values().any(|l| l == lab);
-        if ports {
+    fn leave_host(&self, lab: &str, ports: bool) -> Result<(), EngineError> {
+        let mut locked = Ledger::lock(&self.directories, never)?;
+        if ports || locked.ledger.ports.values().any(|l| l == lab) {
             mgmt::unpublish(&Netns::current()?, lab)?;
         }
         locked.ledger.interfaces.retain(|_, l| l != lab);
@@ -178,32 +204,32 @@ impl Engine {
     }
 
     /// Gives addresses back; the last lab removes a network and puts the host's settings back. A
-    /// bridge that was there before us stays.
+    /// bridge that was there before us stays, without the addresses it got from us.
     pub(crate) fn leave_networks(
         &self,
         lab: &str,
         networks: &[String],
         keep: bool,
     ) -> Result<(), EngineError> {
-        let mut locked = Ledger::lock(&self.directories)?;
+        let mut locked = Ledger::lock(&self.directories, never)?;
         let host = Netns::current()?;
         for name in networks {
             let Some(network) = locked.ledger.networks.get_mut(name) else { continue };
             network.users.remove(lab);
             if !network.users.is_empty() || keep {
+                // Somebody came onto it after it had been quieted.
+                mgmt::open(&host, &mgmt_spec(network)?)?;
                 continue;
             }
             let network = network.clone();
-            match network.foreign_bridge {
-                true => mgmt::nft::remove_table(&host, &network.name)?,
-                false => mgmt::remove(&host, &mgmt_spec(&network)?)?,
-            };
+            if network.foreign_bridge {
+                hostwide::withdraw(&host, &mut locked, &network.bridge)?;
+            }
+            mgmt::remove(&host, &mgmt_spec(&network)?)?;
             locked.ledger.networks.remove(name);
         }
         if locked.ledger.networks.is_empty() {
-            for (key, before) in std::mem::take(&mut locked.ledger.sysctls) {
-                sysctl::write(&host, &key, &before)?;
-            }
+            hostwide::restore(&host, &mut locked)?;
         }
         locked.save()
     }

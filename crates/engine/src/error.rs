@@ -1,6 +1,7 @@
 //! What can go wrong, with the exit code each means.
 
 use netloom_diag::Diagnostics;
+use netloom_runtime::RuntimeError;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -51,8 +52,11 @@ pub enum EngineError {
         why: String,
     },
     /// Some nodes or links could not be made.
-    #[error("{}", failures(.0))]
+    #[error("{}", failures("made", .0))]
     Failed(Vec<Failure>),
+    /// Some parts of a lab could not be removed; it stays recorded.
+    #[error("{}\n  what is left stays recorded: mend it and destroy once more", failures("removed", .0))]
+    NotRemoved(Vec<Failure>),
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -79,7 +83,7 @@ pub enum EngineError {
     Datapath(#[from] netloom_datapath::Error),
     /// A container.
     #[error(transparent)]
-    Runtime(#[from] netloom_runtime::RuntimeError),
+    Runtime(#[from] RuntimeError),
     /// An image.
     #[error(transparent)]
     Image(#[from] netloom_image::Error),
@@ -105,14 +109,23 @@ pub struct Failure {
     pub what: String,
     /// Why, and what to do.
     pub why: String,
+    /// Whether it was waited for in vain.
+    pub late: bool,
 }
 
-fn failures(list: &[Failure]) -> String {
+impl Failure {
+    /// Something that could not be done.
+    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Failure { what: what.into(), why: why.into(), late: false }
+    }
+}
+
+fn failures(word: &str, list: &[Failure]) -> String {
     let shown: Vec<String> =
         list.iter().take(10).map(|f| format!("{}: {}", f.what, f.why)).collect();
     let more = list.len().saturating_sub(10);
     let tail = if more > 0 { format!("\n  ... and {more} more") } else { String::new() };
-    format!("{} could not be made:\n  {}{tail}", count(list.len()), shown.join("\n  "))
+    format!("{} could not be {word}:\n  {}{tail}", count(list.len()), shown.join("\n  "))
 }
 
 fn count(n: usize) -> String {
@@ -127,7 +140,8 @@ impl EngineError {
             EngineError::NoLab(_) | EngineError::NoNode { .. } => 4,
             EngineError::NameTaken { .. } | EngineError::InUse { .. } | EngineError::Busy(_) => 5,
             EngineError::Permission { .. } => 6,
-            EngineError::Timeout { .. } => 7,
+            EngineError::Timeout { .. } | EngineError::Runtime(RuntimeError::Timeout { .. }) => 7,
+            EngineError::Failed(list) if list.iter().all(|f| f.late) => 7,
             EngineError::Interrupted => 130,
             _ => 1,
         }

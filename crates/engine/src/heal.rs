@@ -2,7 +2,7 @@
 //! their leg in the management network.
 
 use crate::EngineError;
-use netloom_datapath::{LinkInfo, Netns, Socket, link, observe};
+use netloom_datapath::{LinkInfo, Netns, observe};
 use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects};
 use netloom_runtime_native::NativeRuntime;
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ pub struct Seen {
 /// Looks at everything a lab has.
 pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError> {
     let mut seen: HashMap<&NamespaceOf, Option<Vec<LinkInfo>>> = HashMap::new();
-    let ends = have.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b));
+    let ends = have.links.iter().flat_map(|l| l.ends());
     let places = ends.map(|e| &e.namespace).chain(have.nodes.iter().map(|n| &n.namespace));
     for place in places {
         if seen.contains_key(place) {
@@ -40,10 +40,12 @@ pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError
         let Some(links) = links_at(&e.namespace) else {
             return matches!(e.namespace, NamespaceOf::Other { .. });
         };
+        let master =
+            e.master.as_ref().map(|m| links.iter().find(|l| l.name == *m).map(|l| l.index));
         links.iter().any(|l| {
             l.name == e.interface
                 && e.addresses.iter().all(|a| has_address(l, a))
-                && (e.master.is_some() == l.master.is_some() || e.master.is_none())
+                && master.is_none_or(|m| m.is_some() && l.master == m)
         })
     };
     let whole = have
@@ -86,11 +88,4 @@ fn has_address(link: &LinkInfo, wanted: &ipnet::IpNet) -> bool {
     link.addresses
         .iter()
         .any(|a| a.cidr.address == wanted.addr() && a.cidr.prefix == wanted.prefix_len())
-}
-
-/// Takes a broken management leg away, so that it can be made anew.
-pub fn detach(host: &Netns, port: &str) -> Result<(), EngineError> {
-    let mut socket = Socket::open_in(host)?;
-    link::ensure_absent(&mut socket, port)?;
-    Ok(())
 }

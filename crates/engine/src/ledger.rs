@@ -4,7 +4,7 @@ use crate::record::{Lock, lock_file, read_json, write_json};
 use crate::{Directories, EngineError};
 use netloom_plan::Network;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The host ledger.
@@ -19,9 +19,12 @@ pub struct Ledger {
     /// Interfaces in the host's namespace, and the lab each belongs to.
     #[serde(default)]
     pub interfaces: BTreeMap<String, String>,
-    /// Ports of the host that lead into labs, and the lab of each.
+    /// Ports of the host that lead into labs, as `8080/tcp`, and the lab of each.
     #[serde(default)]
-    pub ports: BTreeMap<u16, String>,
+    pub ports: BTreeMap<String, String>,
+    /// Addresses added to bridges that are not ours, by bridge.
+    #[serde(default)]
+    pub added: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The ledger while nobody else may touch it.
@@ -33,14 +36,22 @@ pub struct Locked {
 }
 
 impl Ledger {
+    /// How a port is called in [`Ledger::ports`].
+    pub fn port(number: u16, protocol: &str) -> String {
+        format!("{number}/{protocol}")
+    }
+
     /// Reads the ledger without locking it, to look at.
     pub fn read(directories: &Directories) -> Result<Ledger, EngineError> {
         Ok(read_json(&path(directories))?.unwrap_or_default())
     }
 
-    /// Locks and reads the ledger; hold it only shortly.
-    pub fn lock(directories: &Directories) -> Result<Locked, EngineError> {
-        let lock = lock_file(&directories.state.join("locks").join("ledger"))?;
+    /// Locks and reads the ledger; hold it only shortly. Who waits stops when the user wants to.
+    pub fn lock(
+        directories: &Directories,
+        interrupted: fn() -> bool,
+    ) -> Result<Locked, EngineError> {
+        let lock = lock_file(&directories.state.join("locks").join("ledger"), interrupted)?;
         Ok(Locked { ledger: Ledger::read(directories)?, path: path(directories), _lock: lock })
     }
 }

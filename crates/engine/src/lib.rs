@@ -19,6 +19,7 @@ mod files;
 mod heal;
 mod healthy;
 mod hosts;
+mod hostwide;
 mod image;
 mod inspect;
 mod labdir;

@@ -82,14 +82,11 @@ impl Engine {
                     scope.spawn(move || {
                         let done = one(runtime, report, name, node, change);
                         report.event(Event::Step);
-                        done.err()
-                            .map(|e| Failure { what: format!("node {name}"), why: e.to_string() })
+                        done.err().map(|e| Failure::new(format!("node {name}"), e.to_string()))
                     })
                 })
                 .collect();
-            let broken = |_| {
-                Some(Failure { what: "a node".into(), why: "its thread ended by a bug".into() })
-            };
+            let broken = |_| Some(Failure::new("a node", "its thread ended by a bug"));
             jobs.into_iter().filter_map(|j| j.join().unwrap_or_else(broken)).collect()
         });
         report.event(Event::Done);

@@ -35,6 +35,12 @@ impl Machine {
         Ok(Machine { netns, links, subnets })
     }
 
+    /// The host without a look at it.
+    pub fn bare() -> Result<Machine, EngineError> {
+        let netns = Netns::current()?.with_label("the host");
+        Ok(Machine { netns, links: Vec::new(), subnets: Vec::new() })
+    }
+
     /// The interface of a name, alternative names included.
     pub fn link(&self, name: &str) -> Option<&LinkInfo> {
         self.links.iter().find(|l| l.name == name || l.altnames.iter().any(|a| a == name))

@@ -4,14 +4,19 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+/// Makes the folder names are shown in.
+pub fn folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)
+}
+
 /// Shows a namespace under a name. One of that name that is not ours stays.
 pub fn show(folder: &Path, name: &str, target: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
     let link = folder.join(name);
-    if ours(&link) {
-        std::fs::remove_file(&link)?;
-    }
     match symlink(target, &link) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && ours(&link) => {
+            std::fs::remove_file(&link)?;
+            symlink(target, &link)
+        }
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }

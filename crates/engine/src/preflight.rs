@@ -322,12 +322,11 @@ fn management_bridge(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnosti
 }
 
 fn ports(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
-    let mine = |port: u16| situation.ledger.ports.get(&port) == Some(&lab.name);
     for port in node.ports.iter().filter(|p| p.host_port != 0) {
-        let user = match situation.ledger.ports.get(&port.host_port) {
+        let user = match situation.ledger.ports.get(&Ledger::port(port.host_port, &port.protocol)) {
             Some(other) if *other != lab.name => Some(format!("lab `{other}`")),
-            _ if mine(port.host_port) => None,
-            _ => listening(port).then(|| "a program on this machine".to_string()),
+            Some(_) => None,
+            None => listening(port).then(|| "a program on this machine".to_string()),
         };
         if let Some(user) = user {
             found.push(
@@ -362,9 +361,9 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
         |name: &str| {
             situation.ledger.interfaces.get(name) == Some(&lab.name)
                 || situation.record.is_some_and(|r| {
-                    r.everything().links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).any(
-                        |e| e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name,
-                    )
+                    r.everything().links.iter().flat_map(|l| l.ends()).any(|e| {
+                        e.namespace == netloom_plan::NamespaceOf::Host && e.interface == name
+                    })
                 })
         };
     let bridges: HashSet<&str> = lab

@@ -2,14 +2,15 @@
 
 use crate::{Directories, EngineError};
 use fs_err as fs;
-use netloom_plan::Objects;
+use netloom_plan::{LinkObject, Objects};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -104,11 +105,15 @@ impl LabRecord {
     /// Everything that is on the host, or may be.
     pub fn everything(&self) -> Objects {
         let mut out = self.objects.clone();
-        let names: HashSet<&str> = self.objects.nodes.iter().map(|n| n.name.as_str()).collect();
-        let new = self.pending.nodes.iter().filter(|n| !names.contains(n.name.as_str()));
+        // A node that was given another container name may be there under both.
+        let names: HashSet<&str> =
+            self.objects.nodes.iter().map(|n| n.long_name.as_str()).collect();
+        let new = self.pending.nodes.iter().filter(|n| !names.contains(n.long_name.as_str()));
         out.nodes.extend(new.cloned());
-        out.links
-            .extend(self.pending.links.iter().filter(|l| !self.objects.links.contains(l)).cloned());
+        let links: HashMap<&str, &LinkObject> =
+            self.objects.links.iter().map(|l| (l.id.as_str(), l)).collect();
+        let new = self.pending.links.iter().filter(|l| links.get(l.id.as_str()) != Some(l));
+        out.links.extend(new.cloned());
         out
     }
 
@@ -145,7 +150,12 @@ fn file(directories: &Directories, lab: &str) -> PathBuf {
 /// Makes the state directory, which holds what labs were given: nobody else may look.
 fn private_dir(path: &Path) -> Result<(), EngineError> {
     use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::PermissionsExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // It may have been made by something that did not know.
+    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
     Ok(())
 }
 
@@ -177,7 +187,10 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EngineErro
         file.sync_data()?;
         std::fs::rename(&new, path)
     };
-    write().map_err(|e| wrong(e.to_string()))
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&new);
+        wrong(e.to_string())
+    })
 }
 
 /// A lock that other commands respect; given back when dropped.
@@ -185,8 +198,18 @@ pub struct Lock {
     _file: Flock<File>,
 }
 
+/// Refuses what is no name of a lab: names become names of folders.
+pub fn check_name(lab: &str) -> Result<(), EngineError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match !lab.is_empty() && !lab.starts_with('.') && lab.chars().all(plain) {
+        true => Ok(()),
+        false => Err(EngineError::NoLab(lab.into())),
+    }
+}
+
 /// Locks a lab for changes.
 pub fn lock_lab(directories: &Directories, lab: &str) -> Result<Lock, EngineError> {
+    check_name(lab)?;
     private_dir(&directories.state)?;
     let folder = directories.state.join("locks");
     fs::create_dir_all(&folder)?;
@@ -197,13 +220,33 @@ pub fn lock_lab(directories: &Directories, lab: &str) -> Result<Lock, EngineErro
     }
 }
 
+/// How long a lock that is held only shortly is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Locks a file, waiting for whoever has it.
-pub fn lock_file(path: &Path) -> Result<Lock, EngineError> {
+pub fn lock_file(path: &Path, interrupted: fn() -> bool) -> Result<Lock, EngineError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let file = fs::File::create(path)?.into_file();
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map(|file| Lock { _file: file })
-        .map_err(|(_, e)| EngineError::Io(e.into()))
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?.into_file();
+    let begun = Instant::now();
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => return Ok(Lock { _file: file }),
+            Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
+            Err((_, e)) => return Err(EngineError::Io(e.into())),
+        };
+        if interrupted() {
+            return Err(EngineError::Interrupted);
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(EngineError::Timeout {
+                what: format!("the lock {}", path.display()),
+                seconds: PATIENCE.as_secs(),
+                seen: "another command has it; `lslocks` shows which".into(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -22,16 +22,27 @@ struct State<E> {
     left: usize,
     failures: Vec<(usize, E)>,
     stop: bool,
+    keep_going: bool,
 }
 
-/// Runs all tasks; `before[i]` are the tasks that must be over before task `i`. `stop` is asked
-/// before each task. Returns the failures by task, and the tasks that were never started.
+/// What is run, and how.
+pub struct Graph<'a> {
+    /// For each task the tasks that must be over before.
+    pub before: &'a [Vec<usize>],
+    /// Most tasks at once.
+    pub workers: usize,
+    /// Whether what does not wait for a failed task is done all the same.
+    pub keep_going: bool,
+}
+
+/// Runs all tasks. `stop` is asked before each task. Returns the failures by task, and how many
+/// tasks were never started.
 pub fn run<E: Send>(
-    before: &[Vec<usize>],
-    workers: usize,
+    graph: &Graph<'_>,
     stop: &(dyn Fn() -> bool + Sync),
     work: &(dyn Fn(usize) -> Outcome<E> + Sync),
 ) -> (Vec<(usize, E)>, usize) {
+    let Graph { before, workers, keep_going } = *graph;
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); before.len()];
     for (task, deps) in before.iter().enumerate() {
         for &dep in deps {
@@ -53,6 +64,7 @@ pub fn run<E: Send>(
         left: before.len(),
         failures: Vec::new(),
         stop: false,
+        keep_going,
     });
     let changed = Condvar::new();
     std::thread::scope(|scope| {
@@ -114,6 +126,7 @@ fn worker<E: Send>(
             Outcome::Failed(e) => {
                 guard.left -= 1;
                 guard.failures.push((task, e));
+                guard.stop |= !guard.keep_going;
             }
         }
         if guard.ready.is_empty() && guard.running == 0 {
@@ -132,10 +145,21 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
+    fn a_failure_ends_it_unless_the_rest_is_wanted() {
+        let before = vec![vec![]; 100];
+        let fails = |t: usize| if t == 3 { Outcome::Failed("no") } else { Outcome::Done };
+        let graph = Graph { before: &before, workers: 1, keep_going: false };
+        assert_eq!(run(&graph, &|| false, &fails), (vec![(3, "no")], 96));
+        let graph = Graph { keep_going: true, ..graph };
+        assert_eq!(run(&graph, &|| false, &fails), (vec![(3, "no")], 0));
+    }
+
+    #[test]
     fn order_holds_and_failures_stop_what_waits() {
         let before = vec![vec![], vec![0], vec![0], vec![1, 2], vec![], vec![4]];
         let log = Mutex::new(Vec::new());
-        let (failures, left) = run(&before, 3, &|| false, &|t| {
+        let graph = Graph { before: &before, workers: 3, keep_going: true };
+        let (failures, left) = run(&graph, &|| false, &|t| {
             log.lock().unwrap().push(t);
             if t == 4 { Outcome::Failed("no") } else { Outcome::Done }
         });
@@ -149,8 +173,9 @@ mod tests {
     #[test]
     fn later_is_tried_again() {
         let tries = AtomicUsize::new(0);
+        let graph = Graph { before: &[vec![]], workers: 2, keep_going: false };
         let (failures, left) =
-            run::<()>(&[vec![]], 2, &|| false, &|_| match tries.fetch_add(1, Ordering::SeqCst) {
+            run::<()>(&graph, &|| false, &|_| match tries.fetch_add(1, Ordering::SeqCst) {
                 0..3 => Outcome::Later(Duration::from_millis(1)),
                 _ => Outcome::Done,
             });
@@ -160,7 +185,8 @@ mod tests {
 
     #[test]
     fn stops_when_asked() {
-        let (_, left) = run::<()>(&[vec![], vec![]], 1, &|| true, &|_| Outcome::Done);
+        let graph = Graph { before: &[vec![], vec![]], workers: 1, keep_going: false };
+        let (_, left) = run::<()>(&graph, &|| true, &|_| Outcome::Done);
         assert_eq!(left, 2);
     }
 }

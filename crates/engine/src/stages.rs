@@ -1,5 +1,6 @@
 //! One stage of one node: start, commands, waiting.
 
+use crate::error::Failure;
 use crate::exec::{run_command, run_on_host};
 use crate::healthy::{Verdict, ended, healthy};
 use crate::report::{Event, Reporter};
@@ -44,7 +45,7 @@ pub struct Stages<'a> {
 
 impl Stages<'_> {
     /// Does a stage, or says that it is not time yet.
-    pub fn run(&self, at: &Starting<'_>, task: StageTask) -> Outcome<String> {
+    pub fn run(&self, at: &Starting<'_>, task: StageTask) -> Outcome<Vec<Failure>> {
         let (name, stage) = at.node.stages.named()[task.stage];
         match task.stage {
             0 => return self.create(at, stage),
@@ -61,7 +62,7 @@ impl Stages<'_> {
         Outcome::Done
     }
 
-    fn create(&self, at: &Starting<'_>, stage: &Stage) -> Outcome<String> {
+    fn create(&self, at: &Starting<'_>, stage: &Stage) -> Outcome<Vec<Failure>> {
         let delay = Duration::from_secs(at.node.startup_delay);
         {
             let mut begun = at.begun.lock().unwrap_or_else(|e| e.into_inner());
@@ -93,7 +94,7 @@ impl Stages<'_> {
                 self.report.event(Event::Step);
                 Outcome::Done
             }
-            Err(e) => Outcome::Failed(e),
+            Err(why) => failed(at, why),
         }
     }
 
@@ -132,10 +133,10 @@ impl Stages<'_> {
         name: &str,
         stage: &Stage,
         look: fn(Option<&netloom_runtime::ContainerState>) -> Verdict,
-    ) -> Outcome<String> {
+    ) -> Outcome<Vec<Failure>> {
         let state = match self.runtime.inspect(&at.node.long_name) {
             Ok(state) => state,
-            Err(e) => return Outcome::Failed(e.to_string()),
+            Err(e) => return failed(at, e.to_string()),
         };
         let since = {
             let mut looking = at.looking.lock().unwrap_or_else(|e| e.into_inner());
@@ -151,14 +152,22 @@ impl Stages<'_> {
                 Outcome::Done
             }
             Verdict::Never(why) => {
-                Outcome::Failed(format!("others wait for its stage `{name}`, but {why}"))
+                failed(at, format!("others wait for its stage `{name}`, but {why}"))
             }
-            Verdict::NotYet(seen) if since.elapsed() > self.timeout => Outcome::Failed(format!(
-                "waited {} s for its stage `{name}`; last seen: {seen}; look at `netloom logs {}`, or allow more time with --timeout",
-                self.timeout.as_secs(),
-                at.node.name,
-            )),
+            Verdict::NotYet(seen) if since.elapsed() > self.timeout => {
+                let why = format!(
+                    "waited {} s for its stage `{name}`; last seen: {seen}; look at `netloom logs {}`, or allow more time with --timeout",
+                    self.timeout.as_secs(),
+                    at.node.name,
+                );
+                let late = Failure::new(format!("node {}", at.node.name), why);
+                Outcome::Failed(vec![Failure { late: true, ..late }])
+            }
             Verdict::NotYet(_) => Outcome::Later(LOOK),
         }
     }
+}
+
+fn failed(at: &Starting<'_>, why: String) -> Outcome<Vec<Failure>> {
+    Outcome::Failed(vec![Failure::new(format!("node {}", at.node.name), why)])
 }

@@ -4,15 +4,15 @@ use crate::EngineError;
 use crate::error::Failure;
 use crate::machine::Machine;
 use ipnet::IpNet;
-use netloom_datapath::addr::{self, AddrSpec};
+use netloom_datapath::addr;
 use netloom_datapath::link::bridge::{self, BridgeSpec};
 use netloom_datapath::link::dummy::{self, DummySpec, Parking};
 use netloom_datapath::link::macvlan::{self, MacvlanSpec, Mode};
 use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
 use netloom_datapath::link::vxlan::{self, VxlanSpec};
 use netloom_datapath::link::{self as links};
-use netloom_datapath::mgmt::{self, MgmtNode, MgmtSpec, Published};
-use netloom_datapath::{Cidr, Netns, Socket, stitch};
+use netloom_datapath::mgmt::{self, Further, MgmtNode, MgmtSpec, Published};
+use netloom_datapath::{Cidr, LinkInfo, Netns, Socket, observe, stitch};
 use netloom_plan::{
     Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name,
 };
@@ -53,17 +53,10 @@ impl Wires<'_> {
             list.iter().partition(|l| l.how == Impl::Veth);
         self.make_pairs(&pairs, &mut failures)?;
         for link in others {
-            if let Err(e) = self.make_other(link) {
+            if let Err(e) = self.make_other(link).and_then(|()| self.address(link)) {
                 failures.push(failure(link, &e));
             }
         }
-        let failed: Vec<&str> = failures.iter().map(|f| f.what.as_str()).collect();
-        let good: Vec<&LinkObject> = list
-            .iter()
-            .filter(|l| !failed.contains(&format!("link {}", l.id).as_str()))
-            .copied()
-            .collect();
-        self.address(&good, &mut failures)?;
         Ok(failures)
     }
 
@@ -86,10 +79,10 @@ impl Wires<'_> {
         let results = veth::create_many(&specs)?;
         for ((link, spec), result) in made.iter().zip(&specs).zip(results) {
             // It may stand there from a deploy that was ended half-way.
-            if let Err(first) = result
-                && veth::ensure(spec).is_err()
+            if result.is_err()
+                && let Err(e) = veth::ensure(spec)
             {
-                failures.push(failure(link, &EngineError::Datapath(first)));
+                failures.push(failure(link, &EngineError::Datapath(e)));
             }
         }
         Ok(())
@@ -113,6 +106,8 @@ impl Wires<'_> {
         let mut out = VethEnd::new(netns, end.interface.clone()).mac(end.mac);
         out.alias = end.alias.clone();
         out.altnames = end.altnames.clone();
+        out.addresses = end.addresses.iter().map(cidr).collect::<Result<_, _>>()?;
+        out.tx_checksum = end.namespace == NamespaceOf::Host;
         if end.namespace == NamespaceOf::Host {
             out.group = self.group;
         }
@@ -172,33 +167,12 @@ impl Wires<'_> {
         Ok(())
     }
 
-    /// Addresses of all ends.
-    fn address(
-        &self,
-        list: &[&LinkObject],
-        failures: &mut Vec<Failure>,
-    ) -> Result<(), EngineError> {
-        let mut specs = Vec::new();
-        let mut of = Vec::new();
-        for link in list {
-            for end in std::iter::once(&link.a).chain(&link.b) {
-                for net in &end.addresses {
-                    let netns = self.netns(&end.namespace)?;
-                    let interface = end.interface.clone();
-                    specs.push(AddrSpec { netns, interface, cidr: cidr(net)?, nodad: true });
-                    of.push(*link);
-                }
-            }
-        }
-        if specs.is_empty() {
-            return Ok(());
-        }
-        for ((link, spec), result) in of.iter().zip(&specs).zip(addr::add_many(&specs)?) {
-            if result.is_err() {
-                let mut socket = Socket::open_in(spec.netns)?;
-                if let Err(e) = addr::ensure(&mut socket, &spec.interface, spec.cidr, true) {
-                    failures.push(failure(link, &EngineError::Datapath(e)));
-                }
+    /// Addresses of the ends of a link that is no pair.
+    fn address(&self, link: &LinkObject) -> Result<(), EngineError> {
+        for end in link.ends().filter(|e| !e.addresses.is_empty()) {
+            let mut socket = Socket::open_in(self.netns(&end.namespace)?)?;
+            for net in &end.addresses {
+                addr::ensure(&mut socket, &end.interface, cidr(net)?, true)?;
             }
         }
         Ok(())
@@ -222,12 +196,42 @@ impl Wires<'_> {
             links::ensure_absent(&mut host, port)?;
             return Ok(());
         }
-        for end in std::iter::once(&link.a).chain(&link.b) {
+        for end in link.ends() {
             // A namespace that is gone took its end along, and with it the other one.
-            if let Ok(netns) = self.netns(&end.namespace) {
-                let mut socket = Socket::open_in(netns)?;
+            let Ok(netns) = self.netns(&end.namespace) else { continue };
+            let mut socket = Socket::open_in(netns)?;
+            // One of that name that is not ours stays: the link may never have been made.
+            let ours = |l: &LinkInfo| l.mac == Some(end.mac);
+            if observe::link(&mut socket, &end.interface)?.is_some_and(|l| ours(&l)) {
                 links::ensure_absent(&mut socket, &end.interface)?;
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes broken management legs away, so that they can be made anew.
+    pub fn detach<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n NodeObject>,
+    ) -> Result<(), EngineError> {
+        let ports: Vec<&str> =
+            nodes.into_iter().filter_map(|n| n.mgmt.as_ref()).map(|m| m.port.as_str()).collect();
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let mut socket = Socket::open_in(&self.machine.netns)?;
+        Ok(links::delete_many(&mut socket, ports)?)
+    }
+
+    /// Removes bridges that live inside nodes.
+    pub fn remove_bridges<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n NodeObject>,
+    ) -> Result<(), EngineError> {
+        for node in nodes {
+            if let (Some(name), Ok(netns)) = (&node.bridge, self.netns(&node.namespace)) {
+                links::ensure_absent(&mut Socket::open_in(netns)?, name)?;
             }
         }
         Ok(())
@@ -259,6 +263,7 @@ impl Wires<'_> {
                 netns: self.netns(&node.namespace)?,
                 host_interface: at.port.clone(),
                 host_group: self.group,
+                bridge: at.bridge,
                 interface: at.interface.clone(),
                 mac: at.mac,
                 addresses: at.addresses.iter().map(cidr).collect::<Result<_, _>>()?,
@@ -271,10 +276,8 @@ impl Wires<'_> {
             .iter()
             .zip(results)
             .filter_map(|(node, r)| {
-                r.err().map(|e| Failure {
-                    what: format!("management interface of node {}", node.name),
-                    why: e.to_string(),
-                })
+                let what = format!("management interface of node {}", node.name);
+                r.err().map(|e| Failure::new(what, e.to_string()))
             })
             .collect())
     }
@@ -325,11 +328,17 @@ pub fn mgmt_spec(network: &Network) -> Result<MgmtSpec, EngineError> {
         external_access: network.external_access,
         group: 0,
         foreign: network.foreign_bridge,
+        more: network
+            .further()
+            .into_iter()
+            .map(|(bridge, up, down)| Further { bridge, up, down })
+            .collect(),
+        quiet: false,
     })
 }
 
 fn failure(link: &LinkObject, e: &EngineError) -> Failure {
-    Failure { what: format!("link {}", link.id), why: e.to_string() }
+    Failure::new(format!("link {}", link.id), e.to_string())
 }
 
 fn macvlan_mode(mode: &str) -> Mode {

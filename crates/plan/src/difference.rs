@@ -65,7 +65,7 @@ pub fn difference(
         .collect();
     gone.extend(sharers);
     let touches = |l: &LinkObject| {
-        std::iter::once(&l.a).chain(&l.b).any(|e| match &e.namespace {
+        l.ends().any(|e| match &e.namespace {
             NamespaceOf::Node(n) => gone.contains(n.as_str()),
             _ => false,
         })

@@ -2,10 +2,11 @@
 
 use crate::address::{AddressError, Pool};
 use crate::names::port_name;
+use crate::objects::NodeObject;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netloom_topology::{Lab, Mgmt};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use thiserror::Error;
 
@@ -31,6 +32,9 @@ pub struct Network {
     /// The bridge was there before us and stays.
     #[serde(default)]
     pub foreign_bridge: bool,
+    /// How many bridges it has: one takes a thousand nodes.
+    #[serde(default = "one")]
+    pub bridges: usize,
     /// Addresses by lab and node.
     #[serde(default)]
     pub users: BTreeMap<String, BTreeMap<String, Reserved>>,
@@ -43,7 +47,25 @@ pub struct Reserved {
     pub ipv4: Option<IpAddr>,
     /// IPv6.
     pub ipv6: Option<IpAddr>,
+    /// Number of its bridge.
+    #[serde(default)]
+    pub bridge: usize,
+    /// MAC address of its leg, once it is planned.
+    #[serde(default)]
+    pub mac: Option<[u8; 6]>,
 }
+
+fn one() -> usize {
+    1
+}
+
+/// Nodes on one bridge; the rest of the kernel's 1,023 ports is left for links to the management
+/// network and for the pairs between bridges.
+const NODES_PER_BRIDGE: usize = 1000;
+
+/// Names of a bridge beside the first one, and of the pair between the two: bridge, end on the
+/// first, end on this one.
+pub type FurtherBridge = (String, String, String);
 
 /// A management network that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -114,6 +136,7 @@ impl Network {
             mtu: mgmt.mtu.unwrap_or(MTU),
             external_access: mgmt.external_access,
             foreign_bridge: false,
+            bridges: 1,
             users: BTreeMap::new(),
         })
     }
@@ -143,9 +166,10 @@ impl Network {
     /// they have; static addresses come first; automatic ones are the lowest free, in file order.
     pub fn reserve(&mut self, lab: &Lab) -> Result<(), NetworkError> {
         let mut mine = self.users.remove(&lab.name).unwrap_or_default();
-        let names: Vec<&str> =
+        let names: HashSet<&str> =
             lab.nodes.iter().filter(|n| n.managed()).map(|n| n.name.as_str()).collect();
-        mine.retain(|name, _| names.contains(&name.as_str()));
+        mine.retain(|name, _| names.contains(name.as_str()));
+        let had = mine.clone();
         let taken: BTreeMap<IpAddr, String> = self
             .users
             .iter()
@@ -159,8 +183,70 @@ impl Network {
         for v4 in [true, false] {
             self.reserve_family(lab, v4, &mut mine, &taken)?;
         }
+        self.spread(&mut mine, &had);
         self.users.insert(lab.name.clone(), mine);
         Ok(())
+    }
+
+    /// MAC addresses other labs have on this network, and those after them: some systems take that
+    /// one too.
+    pub fn macs_of_others(&self, lab: &str) -> Vec<[u8; 6]> {
+        let others =
+            self.users.iter().filter(|(name, _)| *name != lab).flat_map(|(_, n)| n.values());
+        let next = |m: [u8; 6]| [m[0], m[1], m[2], m[3], m[4], m[5].wrapping_add(1)];
+        others.filter_map(|r| r.mac).flat_map(|m| [m, next(m)]).collect()
+    }
+
+    /// Notes which MAC addresses the nodes of a lab were given.
+    pub fn note_macs(&mut self, lab: &str, nodes: &[NodeObject]) {
+        let Some(mine) = self.users.get_mut(lab) else { return };
+        for node in nodes {
+            if let (Some(reserved), Some(leg)) = (mine.get_mut(&node.name), &node.mgmt) {
+                reserved.mac = Some(leg.mac);
+            }
+        }
+    }
+
+    /// Keeps what nodes have that are there still, until they are gone: nobody else may be given
+    /// their addresses before.
+    pub fn hold(&mut self, lab: &str, before: &Network) {
+        let (Some(mine), Some(had)) = (self.users.get_mut(lab), before.users.get(lab)) else {
+            return;
+        };
+        for (name, reserved) in had {
+            mine.entry(name.clone()).or_insert_with(|| reserved.clone());
+        }
+    }
+
+    /// The bridges beside the first one.
+    pub fn further(&self) -> Vec<FurtherBridge> {
+        (1..self.bridges)
+            .map(|n| {
+                let n = n.to_string();
+                let name = |word| port_name(word, &[&self.name, &n]);
+                (name("nlb"), name("nlu"), name("nld"))
+            })
+            .collect()
+    }
+
+    /// Gives new nodes the first bridge with a free port; those that were there keep theirs.
+    fn spread(&mut self, mine: &mut BTreeMap<String, Reserved>, had: &BTreeMap<String, Reserved>) {
+        let mut nodes = vec![0; self.bridges];
+        let kept = mine.iter().filter(|(name, _)| had.contains_key(*name)).map(|(_, r)| r);
+        for reserved in self.users.values().flat_map(BTreeMap::values).chain(kept) {
+            if let Some(count) = nodes.get_mut(reserved.bridge) {
+                *count += 1;
+            }
+        }
+        for (_, reserved) in mine.iter_mut().filter(|(name, _)| !had.contains_key(*name)) {
+            let free = nodes.iter().position(|n| *n < NODES_PER_BRIDGE);
+            reserved.bridge = free.unwrap_or(nodes.len());
+            if reserved.bridge == nodes.len() {
+                nodes.push(0);
+            }
+            nodes[reserved.bridge] += 1;
+        }
+        self.bridges = nodes.len();
     }
 
     fn reserve_family(

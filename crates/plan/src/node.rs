@@ -96,6 +96,7 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
         mac: macs.derive(&lab.name, &node.name, &interface, oui, kind.mac.system.is_some()),
         port: port_name("nlm", &[&lab.name, &node.name]),
         interface,
+        bridge: reserved.bridge,
         addresses,
         gateways,
     })

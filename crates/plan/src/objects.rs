@@ -69,6 +69,9 @@ pub struct Attachment {
     pub interface: String,
     /// Interface on the bridge.
     pub port: String,
+    /// Number of the bridge.
+    #[serde(default)]
+    pub bridge: usize,
     /// MAC address of the node's end.
     pub mac: [u8; 6],
     /// Addresses with the subnet's prefix length.
@@ -90,6 +93,13 @@ pub struct LinkObject {
     pub b: Option<LinkEnd>,
     /// MTU; 0 leaves it to the kernel.
     pub mtu: u32,
+}
+
+impl LinkObject {
+    /// Its ends: two, or one where the other is not an interface of ours.
+    pub fn ends(&self) -> impl Iterator<Item = &LinkEnd> {
+        std::iter::once(&self.a).chain(&self.b)
+    }
 }
 
 /// How a link is made.

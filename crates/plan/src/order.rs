@@ -11,6 +11,9 @@ pub enum Task {
     Stage(StageTask),
     /// A link that cannot be made at once, by its position.
     Link(usize),
+    /// Links that wait for nothing, by position: those of some nodes, so that these can start while
+    /// the links of the next ones are made.
+    Links(Vec<usize>),
 }
 
 /// A stage of a node, by its position in the file.
@@ -20,16 +23,14 @@ pub struct StageTask {
     pub node: usize,
     /// 0 create, 1 create-links, 2 configure, 3 healthy, 4 exit.
     pub stage: usize,
-    /// Whether somebody waits for it (healthy and exit are only looked at then).
+    /// Whether somebody waits for it, or it has commands (healthy and exit are only looked at then).
     pub awaited: bool,
 }
 
 /// Tasks, and for each the tasks that must be over before.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
-    /// Links that are made before any node starts, by position.
-    pub at_once: Vec<usize>,
-    /// The tasks.
+    /// The tasks. What comes first is done first where both can be.
     pub tasks: Vec<(Task, Vec<usize>)>,
 }
 
@@ -55,6 +56,9 @@ impl Order {
     }
 }
 
+/// Links made in one go; enough to be worth a visit of namespaces.
+const BATCH: usize = 256;
+
 const STAGES: [&str; 5] = ["create", "create-links", "configure", "healthy", "exit"];
 
 /// Orders the making of `nodes` and `links` (positions in `objects`).
@@ -78,6 +82,9 @@ pub fn order(
                     awaited.insert((other, theirs));
                 }
             }
+            if !stage.exec.is_empty() {
+                awaited.insert((i, s));
+            }
         }
         let owner = match &objects.nodes[i].namespace {
             NamespaceOf::Node(owner) if *owner != node.name => position.get(owner.as_str()),
@@ -90,6 +97,9 @@ pub fn order(
     }
     let late: BTreeSet<usize> = waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
     let mut out = Order::default();
+    let is_late = |l: &usize| ends(&objects.links[*l], &position).iter().any(|e| late.contains(e));
+    let (after, at_once): (Vec<usize>, Vec<usize>) = links.iter().copied().partition(is_late);
+    let wired = batches(objects, &at_once, &position, &mut out);
     let mut ids: HashMap<(usize, usize), usize> = HashMap::new();
     for &n in nodes {
         for s in 0..5 {
@@ -101,36 +111,62 @@ pub fn order(
     for &n in nodes {
         for s in 0..5 {
             let mut deps: Vec<usize> = Vec::new();
-            if s > 0 {
-                deps.push(ids[&(n, s - 1)]);
+            match s {
+                0 => deps.extend(wired.get(&n)),
+                s => deps.push(ids[&(n, s - 1)]),
             }
             let others = waits.get(&(n, s)).into_iter().flatten();
             deps.extend(others.filter_map(|w| ids.get(w)).copied());
             out.tasks[ids[&(n, s)]].1 = deps;
         }
     }
-    for &l in links {
+    for l in after {
         let ends = ends(&objects.links[l], &position);
-        if ends.iter().any(|e| late.contains(e)) {
-            // Made once whatever its late ends wait for is over.
-            let mut before: BTreeSet<(usize, usize)> = BTreeSet::new();
-            // The namespaces are there from the beginning: a link needs no container at its ends.
-            for e in &ends {
-                before.extend(link_waits(*e, &ends, &waits));
+        // Made once whatever its late ends wait for is over.
+        let mut before: BTreeSet<(usize, usize)> = BTreeSet::new();
+        // The namespaces are there from the beginning: a link needs no container at its ends.
+        for e in &ends {
+            before.extend(link_waits(*e, &ends, &waits));
+        }
+        let deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
+        let id = out.tasks.len();
+        out.tasks.push((Task::Link(l), deps));
+        for e in ends.iter().filter(|e| late.contains(e)) {
+            if let Some(&links_done) = ids.get(&(*e, 1)) {
+                out.tasks[links_done].1.push(id);
             }
-            let deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
-            let id = out.tasks.len();
-            out.tasks.push((Task::Link(l), deps));
-            for e in ends.iter().filter(|e| late.contains(e)) {
-                if let Some(&links_done) = ids.get(&(*e, 1)) {
-                    out.tasks[links_done].1.push(id);
-                }
-            }
-        } else {
-            out.at_once.push(l);
         }
     }
     out
+}
+
+/// Links that wait for nothing, in batches of neighbouring nodes, one after the other. Says for
+/// each node after which task all its links of these are there.
+fn batches(
+    objects: &Objects,
+    links: &[usize],
+    position: &HashMap<&str, usize>,
+    out: &mut Order,
+) -> HashMap<usize, usize> {
+    let first = |l: &usize| ends(&objects.links[*l], position).into_iter().min();
+    let mut sorted: Vec<usize> = links.to_vec();
+    sorted.sort_by_key(first);
+    let mut wired = HashMap::new();
+    let mut rest = sorted.as_slice();
+    while !rest.is_empty() {
+        let mut size = BATCH.min(rest.len());
+        while size < rest.len() && first(&rest[size]) == first(&rest[size - 1]) {
+            size += 1;
+        }
+        let (now, then) = rest.split_at(size);
+        let id = out.tasks.len();
+        for node in now.iter().flat_map(|l| ends(&objects.links[*l], position)) {
+            wired.insert(node, id);
+        }
+        out.tasks.push((Task::Links(now.to_vec()), id.checked_sub(1).into_iter().collect()));
+        rest = then;
+    }
+    wired
 }
 
 /// What an end waits for before its links are made. Waiting for the links of the other end of the
@@ -158,8 +194,5 @@ fn link_waits(
 }
 
 fn ends(link: &LinkObject, position: &HashMap<&str, usize>) -> Vec<usize> {
-    std::iter::once(&link.a)
-        .chain(&link.b)
-        .filter_map(|e| position.get(e.node.as_str()).copied())
-        .collect()
+    link.ends().filter_map(|e| position.get(e.node.as_str()).copied()).collect()
 }

@@ -109,7 +109,7 @@ proptest! {
         prop_assert_eq!(&objects(&lab).1, &wanted, "the same file gives the same plan");
 
         let mut macs = HashSet::new();
-        let ends = wanted.links.iter().flat_map(|l| std::iter::once(&l.a).chain(&l.b)).map(|e| e.mac);
+        let ends = wanted.links.iter().flat_map(|l| l.ends()).map(|e| e.mac);
         for mac in ends.chain(wanted.nodes.iter().flat_map(|n| &n.mgmt).map(|m| m.mac)) {
             prop_assert!(macs.insert(mac), "a MAC address twice");
             prop_assert_eq!(mac[0] & 1, 0, "a group address");
@@ -127,8 +127,33 @@ proptest! {
         let every = (0..wanted.links.len()).collect();
         let order = order(&lab, &wanted, &all, &every);
         prop_assert_eq!(can_be_done(&order), order.stuck().is_empty(), "a circle nobody tells of");
-        let late = order.tasks.iter().filter(|(t, _)| matches!(t, netloom_plan::Task::Link(_))).count();
-        prop_assert_eq!(late + order.at_once.len(), wanted.links.len(), "every link is made once");
+        let mut made: Vec<usize> = order.tasks.iter().flat_map(|(t, _)| match t {
+            netloom_plan::Task::Link(l) => vec![*l],
+            netloom_plan::Task::Links(l) => l.clone(),
+            netloom_plan::Task::Stage(_) => Vec::new(),
+        }).collect();
+        made.sort_unstable();
+        prop_assert_eq!(made, (0..wanted.links.len()).collect::<Vec<_>>(), "every link is made once");
+        let wired = |node: &str, create: usize| {
+            let mut todo = vec![create];
+            let mut before = HashSet::new();
+            while let Some(t) = todo.pop() {
+                todo.extend(order.tasks[t].1.iter().copied().filter(|d| before.insert(*d)));
+            }
+            order.tasks.iter().enumerate().all(|(i, (t, _))| match t {
+                netloom_plan::Task::Links(links) => {
+                    let its = |l: &usize| wanted.links[*l].ends().any(|e| e.node == node);
+                    before.contains(&i) || !links.iter().any(its)
+                }
+                _ => true,
+            })
+        };
+        for (i, (task, _)) in order.tasks.iter().enumerate() {
+            if let netloom_plan::Task::Stage(s) = task && s.stage == 0 {
+                let name = &wanted.nodes[s.node].name;
+                prop_assert!(wired(name, i), "{} starts before its links are there", name);
+            }
+        }
 
         prop_assert!(difference(&wanted, &[], &wanted, |_| false).is_empty());
         let fresh = difference(&Objects::default(), &[], &wanted, |_| false);

@@ -95,6 +95,11 @@ impl Layout {
         self.state.join("console-owner")
     }
 
+    /// The layer below all others of every container.
+    pub fn ground(&self) -> PathBuf {
+        self.state.join("ground")
+    }
+
     pub fn containers(&self) -> PathBuf {
         self.state.join("c")
     }

@@ -2,13 +2,11 @@
 
 use crate::config::NativeConfig;
 use crate::holder::recorded;
-use crate::process::{boot_id, now_ms, pidfd_open, start_ticks};
+use crate::process::{Identity, boot_id, now_ms};
 use crate::record::{self, Run};
 use crate::runtime::NativeRuntime;
-use crate::start::cgroup::Group;
 use netloom_runtime::RuntimeError;
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// What was cleaned up.
@@ -36,31 +34,34 @@ pub fn reap_leftovers(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
     // After a shutdown there is no record of a holder.
     let same_boot = holder.is_none_or(|holder| holder.boot == boot_id());
     for (name, directory) in record::all(&layout.containers()) {
-        let Some(record) = directory.load() else { continue };
-        let history = directory.replay();
-        let Some(run) = history.run else { continue };
-        if run.failed || run.exit.is_some() {
-            if history.wanted {
-                directory.note("stop")?;
+        // A record that cannot be read says nothing of its processes; its groups go with the lab's.
+        let Ok(Some(record)) = directory.load() else { continue };
+        let history = directory.replay().unwrap_or_default();
+        let run = history.run.unwrap_or_default();
+        let open = !run.failed && run.exit.is_none() && history.wanted;
+        if open
+            && same_boot
+            && let Some(process) = survivor(&run)
+        {
+            kill(&process)?;
+            reaped.killed.push(process.pid);
+        }
+        record
+            .group
+            .remove()
+            .map_err(|e| RuntimeError::io(format!("remove the control groups of `{name}`"), e))?;
+        // Notes for a later start; a full disk must not keep the lab from being destroyed.
+        let note = |line: &str| drop(directory.note(line));
+        if open {
+            match run.pid {
+                Some(_) => note(&format!("exit 137 {}", now_ms())),
+                None => note("failed"),
             }
-            continue;
+            reaped.ended.push(name);
         }
-        if same_boot && let Some(pid) = survivor(&run) {
-            kill(pid)?;
-            reaped.killed.push(pid);
+        if history.wanted {
+            note("stop");
         }
-        if let Ok(group) = Group::of(&record.spec) {
-            group.remove().map_err(|e| {
-                RuntimeError::io(format!("remove the control groups of `{name}`"), e)
-            })?;
-        }
-        if run.pid.is_some() {
-            directory.note(&format!("exit 137 {}", now_ms()))?;
-        } else {
-            directory.note("failed")?;
-        }
-        directory.note("stop")?;
-        reaped.ended.push(name);
     }
     for path in [layout.holder_socket(), layout.api_socket(), layout.holder_file()] {
         let _ = fs::remove_file(path);
@@ -80,7 +81,7 @@ pub fn end(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
         // It may be ending already, for somebody else.
         && !holder.wait_gone(DYING)
     {
-        kill(holder.pid)?;
+        kill(&holder)?;
     }
     let until = Instant::now() + DYING;
     // Its processes may still be at work on what the next lab of this name will make.
@@ -106,35 +107,26 @@ fn own_processes(config: &NativeConfig) -> bool {
 }
 
 /// The run's first process, if it still is that one: it was started when the journal says.
-fn survivor(run: &Run) -> Option<i32> {
-    let pid = run.pid?;
-    let ticks = start_ticks(pid)?;
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+fn survivor(run: &Run) -> Option<Identity> {
+    const SLACK_MS: u64 = 3000;
+    let process = Identity::of(run.pid?)?;
     // SAFETY: asks for a constant.
-    let hertz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-    let age_ms = (uptime - ticks as f64 / hertz) * 1000.0;
-    let since_ms = now_ms().saturating_sub(run.started_ms) as f64;
-    ((age_ms - since_ms).abs() < 3000.0).then_some(pid)
+    let hertz = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    let started_ms = process.ticks * 1000 / hertz;
+    (started_ms.abs_diff(run.boot_ms) < SLACK_MS).then_some(process)
 }
 
-fn kill(pid: i32) -> Result<(), RuntimeError> {
-    let Ok(fd) = pidfd_open(pid) else { return Ok(()) };
-    // SAFETY: a pidfd, a signal number, no siginfo.
-    unsafe {
-        let none = std::ptr::null::<libc::siginfo_t>();
-        libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), libc::SIGKILL, none, 0usize);
+fn kill(process: &Identity) -> Result<(), RuntimeError> {
+    let pid = process.pid;
+    process
+        .signal(libc::SIGKILL)
+        .map_err(|e| RuntimeError::io(format!("kill process {pid}"), e))?;
+    match process.wait_gone(DYING) {
+        true => Ok(()),
+        false => Err(RuntimeError::Timeout {
+            what: format!("the end of process {pid} after SIGKILL"),
+            seconds: DYING.as_secs(),
+            seen: "still there".into(),
+        }),
     }
-    let until = Instant::now() + DYING;
-    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z ")) {
-        if Instant::now() > until {
-            return Err(RuntimeError::Timeout {
-                what: format!("the end of process {pid} after SIGKILL"),
-                seconds: DYING.as_secs(),
-                seen: "still there".into(),
-            });
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Ok(())
 }

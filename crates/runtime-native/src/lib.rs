@@ -22,6 +22,7 @@ mod process;
 mod protocol;
 mod record;
 mod runtime;
+mod say;
 mod socket;
 mod splice;
 mod start;

@@ -111,6 +111,11 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool, read_only: bool) -> io::R
     Ok(tree)
 }
 
+/// Makes what is mounted at a path, and below, read-only.
+pub(crate) fn read_only_tree(path: &Path) -> io::Result<()> {
+    set_attributes(open_path(path)?.as_fd(), READ_ONLY, 0, AT_RECURSIVE)
+}
+
 fn set_attributes(mount: BorrowedFd<'_>, set: u64, propagation: u64, how: i32) -> io::Result<()> {
     // struct mount_attr: set, clear, propagation, user namespace.
     let attributes = [set, 0, propagation, 0];

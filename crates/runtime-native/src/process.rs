@@ -97,6 +97,12 @@ pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     stat(pid).map(|(_, ticks)| ticks)
 }
 
+/// Milliseconds since the machine was started, sleep included.
+pub(crate) fn boot_ms() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |t| t.tv_sec() as u64 * 1000 + t.tv_nsec() as u64 / 1_000_000)
+}
+
 /// Identity of this boot of the machine.
 pub(crate) fn boot_id() -> String {
     static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();

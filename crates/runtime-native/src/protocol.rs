@@ -8,8 +8,8 @@ use std::io;
 /// To the holder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HolderRequest {
-    /// Keep the descriptor sent along, in place of any other of that name.
-    Keep { name: String },
+    /// Keep the descriptors sent along, one a name, in place of any others of these names.
+    Keep { names: Vec<String> },
     /// Hand out a duplicate.
     Get { name: String },
     /// List the names kept.
@@ -23,8 +23,8 @@ pub(crate) enum HolderRequest {
 /// From the holder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum HolderReply {
-    /// Kept as this descriptor number.
-    Kept(i32),
+    /// Kept as these descriptor numbers.
+    Kept(Vec<i32>),
     /// Sent along.
     Here,
     /// Nothing of that name.

@@ -1,13 +1,14 @@
 //! A container on disk: its specification, written once, and a journal that is only appended to.
 //!
 //! ```text
-//! start <offset in exits> <ms> <restarts>   about to start
+//! start <offset in exits> <ms> <restarts> <ms since boot>   about to start
 //! pid <n>                                   written by the child itself, first of all
 //! failed                                    the start failed
 //! exit <code> <ms>                          the first process has ended
 //! stop                                      a user wants it to stay down
 //! ```
 
+use crate::start::cgroup::Group;
 use netloom_runtime::{ContainerSpec, RuntimeError};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -17,9 +18,15 @@ use std::path::{Path, PathBuf};
 /// What is written when a container is created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// Version of the format; another one is left alone.
+    pub format: u32,
     pub id: String,
     pub spec: ContainerSpec,
+    /// The control groups it was given, whoever asks later and with whatever environment.
+    pub group: Group,
 }
+
+const FORMAT: u32 = 1;
 
 /// Where a container's files are.
 #[derive(Debug, Clone)]
@@ -41,15 +48,33 @@ impl Directory {
     /// Writes the specification of a new container.
     pub fn create(&self, spec: &ContainerSpec) -> Result<Record, RuntimeError> {
         let failed = |e| RuntimeError::io(format!("write {}", self.spec().display()), e);
-        let record = Record { id: new_id().map_err(failed)?, spec: spec.clone() };
+        let group = Group::of(spec)?;
+        let id = new_id().map_err(failed)?;
+        let record = Record { format: FORMAT, id, spec: spec.clone(), group };
         let text = serde_json::to_vec(&record).map_err(|e| failed(e.into()))?;
-        fs::create_dir_all(&self.0).and_then(|()| fs::write(self.spec(), text)).map_err(failed)?;
+        let new = self.spec().with_extension("new");
+        fs::create_dir_all(&self.0)
+            .and_then(|()| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, self.spec()))
+            .map_err(failed)?;
         Ok(record)
     }
 
-    /// The specification; `None` when its writing was interrupted.
-    pub fn load(&self) -> Option<Record> {
-        serde_json::from_slice(&fs::read(self.spec()).ok()?).ok()
+    /// The specification; `None` when its writing was interrupted. Any other trouble is an error:
+    /// the container may be running.
+    pub fn load(&self) -> io::Result<Option<Record>> {
+        let text = match fs::read(self.spec()) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let record: Record = serde_json::from_slice(&text)?;
+        if record.format != FORMAT {
+            let why =
+                format!("its record has format {}, this version knows {FORMAT}", record.format);
+            return Err(io::Error::other(why));
+        }
+        Ok(Some(record))
     }
 
     /// The journal, open for appending.
@@ -70,8 +95,12 @@ impl Directory {
     }
 
     /// What the journal says now.
-    pub fn replay(&self) -> History {
-        History::of(&fs::read_to_string(self.journal()).unwrap_or_default())
+    pub fn replay(&self) -> io::Result<History> {
+        match fs::read_to_string(self.journal()) {
+            Ok(text) => Ok(History::of(&text)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(History::default()),
+            Err(e) => Err(e),
+        }
     }
 
     /// Length of the journal.
@@ -81,10 +110,11 @@ impl Directory {
 
     /// Rewrites the journal to say no more than that the last run has ended.
     pub fn compact(&self) -> io::Result<()> {
-        let Some(run) = self.replay().run else { return Ok(()) };
+        let Some(run) = self.replay()?.run else { return Ok(()) };
         let Some((code, at)) = run.exit else { return Ok(()) };
         let new = self.journal().with_extension("new");
-        let text = format!("start 0 {} {}\nexit {code} {at}\n", run.started_ms, run.restarts);
+        let Run { started_ms, restarts, boot_ms, .. } = run;
+        let text = format!("start 0 {started_ms} {restarts} {boot_ms}\nexit {code} {at}\n");
         fs::write(&new, text)?;
         fs::rename(new, self.journal())
     }
@@ -101,6 +131,16 @@ pub(crate) struct History {
     pub run: Option<Run>,
     /// Wanted up: started, and not stopped since.
     pub wanted: bool,
+    /// The last run that has ended.
+    pub ended: Option<Ended>,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub code: i32,
+    pub started_ms: u64,
+    pub finished_ms: u64,
 }
 
 /// The last run.
@@ -109,6 +149,8 @@ pub(crate) struct Run {
     pub exits_offset: u64,
     pub started_ms: u64,
     pub restarts: u32,
+    /// When it was started, in ms since the machine was: nobody sets that clock.
+    pub boot_ms: u64,
     pub pid: Option<i32>,
     pub failed: bool,
     /// Code and time in ms.
@@ -129,12 +171,17 @@ impl History {
                         exits_offset: number(),
                         started_ms: number(),
                         restarts: number() as u32,
+                        boot_ms: number(),
                         ..Run::default()
                     });
                 }
                 ("pid", Some(run)) => run.pid = Some(number() as i32),
                 ("failed", Some(run)) => run.failed = true,
-                ("exit", Some(run)) => run.exit = Some((number() as i32, number())),
+                ("exit", Some(run)) => {
+                    let (code, finished_ms) = (number() as i32, number());
+                    run.exit = Some((code, finished_ms));
+                    history.ended = Some(Ended { code, started_ms: run.started_ms, finished_ms });
+                }
                 ("stop", _) => history.wanted = false,
                 _ => {}
             }
@@ -179,6 +226,8 @@ mod tests {
         assert!(!history.wanted);
         let run = history.run.unwrap();
         assert_eq!((run.exits_offset, run.restarts, run.pid, run.exit), (40, 1, Some(78), None));
+        let ended = Ended { code: 3, started_ms: 5, finished_ms: 9 };
+        assert_eq!(history.ended, Some(ended), "what ended before is not forgotten");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use netloom_runtime::{
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -71,6 +71,13 @@ impl NativeRuntime {
         Ok(PathBuf::from(format!("/proc/{}/fd/{number}", self.holder.identity.pid)))
     }
 
+    /// As [`NativeRuntime::keep_fd`], for many at once; the paths come in the same order.
+    pub fn keep_fds(&self, all: &[(String, BorrowedFd<'_>)]) -> Result<Vec<PathBuf>, RuntimeError> {
+        let numbers = self.holder.keep_many(all)?;
+        let pid = self.holder.identity.pid;
+        Ok(numbers.into_iter().map(|n| PathBuf::from(format!("/proc/{pid}/fd/{n}"))).collect())
+    }
+
     /// A duplicate of what is kept under a name.
     pub fn kept(&self, name: &str) -> Result<Option<OwnedFd>, RuntimeError> {
         self.holder.get(name)
@@ -97,16 +104,11 @@ impl NativeRuntime {
         self.holder.shutdown()?;
         if self.holder.identity.wait_gone(LIMIT) {
             for (_, directory) in crate::record::all(&self.layout.containers()) {
-                if let Some(record) = directory.load()
-                    && let Ok(group) = Group::of(&record.spec)
-                {
-                    let failed = |e| {
-                        RuntimeError::io(
-                            format!("remove the control groups of {}", record.spec.name),
-                            e,
-                        )
-                    };
-                    group.remove().map_err(failed)?;
+                if let Ok(Some(record)) = directory.load() {
+                    let name = &record.spec.name;
+                    record.group.remove().map_err(|e| {
+                        RuntimeError::io(format!("remove the control groups of {name}"), e)
+                    })?;
                 }
             }
             return Ok(());
@@ -139,14 +141,17 @@ impl NativeRuntime {
         // What is idempotent is asked again when the supervisor was killed over it; the socket
         // stays, for the holder owns it.
         let again = !matches!(request, Request::Kill { .. });
+        let patience = patience(request);
         let mut last = None;
-        for _ in 0..20 {
+        let mut tries = 0;
+        while tries < 20 {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let fresh = idle.is_none();
             let socket = match idle {
                 Some(socket) => socket,
                 None => socket::connect(&self.layout.api_socket()).map_err(failed)?,
             };
+            socket.set_read_timeout(Some(patience)).map_err(failed)?;
             let answer = wire::send(&socket, request, &[]).and_then(|()| wire::receive(&socket));
             match answer {
                 Ok(Some((Reply::Failed(failure), _))) => {
@@ -158,19 +163,41 @@ impl NativeRuntime {
                     return Ok(reply);
                 }
                 Ok(None) => last = Some(io::Error::from(io::ErrorKind::ConnectionReset)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(RuntimeError::Timeout {
+                        what: "an answer of the lab's supervisor".into(),
+                        seconds: patience.as_secs(),
+                        seen: self.last_words(),
+                    });
+                }
                 Err(e) => last = Some(e),
             }
             if !self.holder.identity.alive() {
                 break;
             }
-            if !again && fresh {
+            if !fresh {
+                // The others were to the same supervisor.
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                continue;
+            }
+            if !again {
                 break;
             }
-            if fresh {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            tries += 1;
+            std::thread::sleep(Duration::from_millis(20));
         }
         Err(failed(last.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())))
+    }
+
+    /// What holder and supervisor said last.
+    fn last_words(&self) -> String {
+        let path = self.layout.own_log();
+        let text = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        match text.lines().last() {
+            Some(line) => format!("`{line}` in {}", path.display()),
+            None => format!("nothing in {}", path.display()),
+        }
     }
 
     fn give_back(&self, socket: UnixStream) {
@@ -192,8 +219,23 @@ impl NativeRuntime {
         };
         let Located { init } = located.ok_or_else(|| RuntimeError::NotRunning(name.into()))?;
         let directory = Directory(self.layout.container(name));
-        let record = directory.load().ok_or_else(|| RuntimeError::NotFound(name.into()))?;
-        Ok((record.spec.clone(), Group::of(&record.spec)?, init))
+        let record = directory
+            .load()
+            .map_err(|e| RuntimeError::io(format!("read the record of container `{name}`"), e))?
+            .ok_or_else(|| RuntimeError::NotFound(name.into()))?;
+        Ok((record.spec, record.group, init))
+    }
+}
+
+/// How long an answer may take: a stop waits for the node, all else is done at once or, on a machine
+/// that is short of everything, soon.
+fn patience(request: &Request) -> Duration {
+    const USUAL: Duration = Duration::from_secs(60);
+    match request {
+        Request::Stop { grace_ms: Some(ms), .. } => USUAL + Duration::from_millis(*ms),
+        // The node's own grace is known to the supervisor only.
+        Request::Stop { grace_ms: None, .. } => USUAL * 10,
+        _ => USUAL,
     }
 }
 
@@ -282,7 +324,7 @@ impl Runtime for NativeRuntime {
 
     fn exec(&self, name: &str, exec: &ExecSpec) -> Result<ExecOutput, RuntimeError> {
         let (spec, group, init) = self.inside(name)?;
-        exec::run(&spec, &group, &init, exec)
+        exec::run(&spec, &group, &init, exec, usize::MAX)
     }
 
     fn exec_attached(&self, name: &str, exec: &ExecSpec) -> Result<i32, RuntimeError> {

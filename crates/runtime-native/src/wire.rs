@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 
 /// Longest message; a list of some ten thousand containers fits.
 const LONGEST: usize = 64 << 20;
+/// Most descriptors that go with one message.
+pub(crate) const MOST_FDS: usize = 64;
 
 /// Sends one message.
 pub(crate) fn send<T: Serialize>(
@@ -59,7 +61,7 @@ fn receive_with_fds(
     into: &mut [u8],
     fds: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut space = nix::cmsg_space!([i32; MOST_FDS]);
     loop {
         let mut iov = [IoSliceMut::new(into)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

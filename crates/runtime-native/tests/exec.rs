@@ -62,7 +62,7 @@ fn surroundings() {
     // The same namespaces and no more rights than the container has.
     let script = "grep CapBnd /proc/self/status | awk '{print $2}'; cat /proc/1/cmdline";
     assert!(
-        lab.out("a", script).starts_with("00000000a80425fb\nsleep"),
+        lab.out("a", script).starts_with("00000000a00425fb\nsleep"),
         "{}",
         lab.out("a", script)
     );

@@ -147,7 +147,7 @@ fn capabilities() {
         let all: Vec<u64> = text.lines().map(|l| u64::from_str_radix(l, 16).unwrap()).collect();
         (all[0], all[1], all[2])
     };
-    let default = 0xa80425fb;
+    let default = 0xa00425fb;
     assert_eq!(caps(&lab.spec("a", status)), (default, default, 0));
     let mut spec = lab.spec("b", status);
     spec.cap_add = vec!["NET_ADMIN".into()];
@@ -296,10 +296,12 @@ fn limits() {
     assert_eq!(file(["/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/pids.max"]), "50");
     let memory = ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"];
     assert_eq!(file(memory), (64 << 20).to_string());
+    let quota = ["/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu.max"];
+    assert!(file(quota).starts_with("50000"), "{}", file(quota));
     assert!(lab.out("a", "grep Cpus_allowed_list /proc/self/status").ends_with("\t0"));
     lab.runtime.remove("a", true).unwrap();
     let left = std::process::Command::new("find")
-        .args(["/sys/fs/cgroup", "-path", "*/netloom/a", "-type", "d"])
+        .args(["/sys/fs/cgroup", "-path", "*/netloom/a-*", "-type", "d"])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
@@ -361,4 +363,36 @@ fn layers() {
     spec.rootfs.layers.insert(0, long);
     spec.argv[2] = "cat /etc/layer /etc/long".into();
     assert_eq!(lab.finish(&spec), (0, "toplong".into()));
+}
+
+#[test]
+fn an_init_system_has_a_control_group_of_its_own() {
+    let lab = Lab::new();
+    let script = lab.path("init");
+    fs::write(&script, "#!/bin/sh\nsleep 1000\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ["a", "b"] {
+        let mut spec = lab.spec(name, "");
+        spec.privileged = true;
+        let target = "/sbin/init".into();
+        spec.binds.push(Bind { source: script.clone(), target, read_only: true, recursive: false });
+        spec.argv = vec!["/sbin/init".into()];
+        lab.up(&spec);
+        let all = lab.out(name, "cat /proc/self/cgroup");
+        assert!(all.lines().all(|line| line.ends_with(":/")), "{all}");
+    }
+    let systemd = "/sys/fs/cgroup/systemd";
+    let root = if fs::exists(systemd).unwrap() { systemd } else { "/sys/fs/cgroup" };
+    let mut spec = lab.spec("c", "sleep 1000");
+    spec.privileged = true;
+    lab.up(&spec);
+    lab.out("a", &format!("mkdir {root}/own.scope"));
+    assert_ne!(lab.sh("b", &format!("[ -e {root}/own.scope ]")).code, 0, "b sees a's groups");
+    assert_ne!(lab.sh("c", &format!("mkdir {root}/own.scope")).code, 0, "c may write");
+    lab.runtime.remove("a", true).unwrap();
+    let left = std::process::Command::new("find")
+        .args(["/sys/fs/cgroup", "-name", "own.scope"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }

@@ -159,16 +159,22 @@ fn lab_name(root: &Tree, inputs: &Inputs<'_>, start: Span, found: &mut Diagnosti
         }
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if !name.chars().all(allowed) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+    if name.len() > LONGEST_NAME
+        || !name.chars().all(allowed)
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
         found.push(
             Diagnostic::error("bad-name", format!("`{name}` cannot be the name of a lab"))
                 .at(span)
-                .hint("letters, digits, `-`, `_` and `.`, beginning with a letter or digit")
+                .hint("letters, digits, `-`, `_` and `.`, beginning with a letter or digit, 64 at most")
                 .maybe_hint(unset_hint(&name)),
         );
     }
     name
 }
+
+/// Names of labs become names of folders, of nftables tables and parts of others.
+const LONGEST_NAME: usize = 64;
 
 fn drafts<'a>(
     topology: Option<&'a Tree>,

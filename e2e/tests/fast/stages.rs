@@ -81,6 +81,6 @@ links:
         "c-exec",
     ];
     // Entering and the node's own commands may change places, see containerlab.
-    assert_eq!(order, expected);
+    assert_eq!(order, expected, "{done}");
     s.gone(&lab);
 }

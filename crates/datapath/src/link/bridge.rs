@@ -16,7 +16,7 @@ pub const FORWARD_ALL: u16 = 0xfff8;
 /// A bridge holds no more ports than this.
 pub const MAX_PORTS: usize = 1023;
 
-/// A bridge; spanning tree is off and it is set up.
+/// A bridge; spanning tree is off.
 #[derive(Debug, Clone)]
 pub struct BridgeSpec {
     /// Name, at most 15 characters.
@@ -29,12 +29,21 @@ pub struct BridgeSpec {
     pub group_fwd_mask: u16,
     /// Group, 0 for none.
     pub group: u32,
+    /// Whether it is set up; one that is up already stays so.
+    pub up: bool,
 }
 
 impl BridgeSpec {
     /// A bridge that forwards LLDP, with nothing else set.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), mtu: None, mac: None, group_fwd_mask: FORWARD_LLDP, group: 0 }
+        Self {
+            name: name.into(),
+            mtu: None,
+            mac: None,
+            group_fwd_mask: FORWARD_LLDP,
+            group: 0,
+            up: true,
+        }
     }
 }
 
@@ -44,27 +53,33 @@ pub fn create(socket: &mut Socket, spec: &BridgeSpec) -> Result<()> {
         InfoBridge::StpState(BridgeStpState::Disabled),
         InfoBridge::GroupFwdMask(spec.group_fwd_mask),
     ];
-    let request = NewLink::named(&spec.name)?
-        .mtu(spec.mtu)
-        .mac(spec.mac)
-        .group(spec.group)
-        .up()
-        .request(InfoKind::Bridge, Some(InfoData::Bridge(data)));
-    link::act(socket, "create bridge", &spec.name, request)
+    let mut new = NewLink::named(&spec.name)?.mtu(spec.mtu).mac(spec.mac).group(spec.group);
+    if spec.up {
+        new = new.up();
+    }
+    let request = new.request(InfoKind::Bridge, Some(InfoData::Bridge(data)));
+    link::act(socket, "create bridge", &spec.name, request)?;
+    // Said once more it holds: from its creation alone the bridge would follow its ports.
+    spec.mtu.map_or(Ok(()), |mtu| link::set_mtu(socket, &spec.name, mtu))
 }
 
-/// Makes the bridge unless an equal one is there; says whether it was made.
+/// Makes the bridge unless an equal one is there; says whether it was made. One that was left down
+/// is set up, and gets its MTU back.
 pub fn ensure(socket: &mut Socket, spec: &BridgeSpec) -> Result<bool> {
     let Some(found) = observe::link(socket, &spec.name)? else {
         return create(socket, spec).map(|()| true);
     };
     let comparison = Comparison { subject: socket.subject(&spec.name) };
     comparison.field("kind", &"bridge", &found.kind.as_str())?;
-    comparison.given("MTU", &spec.mtu, &found.mtu)?;
     comparison.given("MAC", &spec.mac.map(Some), &found.mac)?;
     let wanted = KindData::Bridge { group_fwd_mask: spec.group_fwd_mask, stp: false };
     comparison.field("bridge settings", &wanted, &found.data)?;
-    comparison.field("state up", &true, &found.up)?;
+    if let Some(mtu) = spec.mtu.filter(|mtu| *mtu != found.mtu) {
+        link::set_mtu(socket, &spec.name, mtu)?;
+    }
+    if spec.up && !found.up {
+        link::set_up(socket, &spec.name)?;
+    }
     Ok(false)
 }
 

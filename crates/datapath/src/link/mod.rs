@@ -189,6 +189,30 @@ pub fn ensure_absent(socket: &mut Socket, name: &str) -> Result<bool> {
     }
 }
 
+/// Group interfaces are gathered in so that they can be deleted together. Groups of labs have bit
+/// 30 set.
+const CONDEMNED: u32 = 0x3e70_0000;
+
+/// Deletes interfaces that may be there, together: a bridge's ports deleted one by one each wait
+/// for the kernel.
+pub fn delete_many<'a>(
+    socket: &mut Socket,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
+    let mark = Change { group: Some(CONDEMNED), ..Change::default() };
+    let names: Vec<&str> = names.into_iter().collect();
+    let requests = names.iter().map(|name| mark.clone().request(name)).collect();
+    for (name, reply) in names.iter().zip(socket.batch(requests)) {
+        match reply {
+            Err(failure) if failure.errno != Errno::ENODEV => {
+                return Err(failure.during("set group of", socket.subject(name)));
+            }
+            _ => {}
+        }
+    }
+    delete_group(socket, CONDEMNED).map(drop)
+}
+
 /// Deletes all interfaces of a group in one message; says whether there were
 /// any. Group 0 is everybody's default and is refused.
 pub fn delete_group(socket: &mut Socket, group: u32) -> Result<bool> {

@@ -3,11 +3,13 @@
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
 
 use super::{Change, Comparison, NewLink, altnames_request, check_name};
-use crate::MacAddr;
+use crate::addr::{self, Cidr};
 use crate::error::{Error, Result};
-use crate::netns::{Answers, Netns, group, visit_each, work_in_each};
+use crate::netns::{Answers, Netns, group, visit_each};
 use crate::observe::{self, LinkInfo};
 use crate::socket::{Reply, Request, Socket};
+use crate::{MacAddr, offload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 /// One end of a veth pair.
 #[derive(Debug, Clone)]
@@ -29,8 +31,13 @@ pub struct VethEnd<'a> {
     /// Whether the end is set up.
     pub up: bool,
     /// Whether the end gives itself an IPv6 link-local address; a port of a
-    /// bridge needs none. It must be the end `a` for it to have none.
+    /// bridge needs none.
     pub link_local: bool,
+    /// Addresses, without duplicate detection.
+    pub addresses: Vec<Cidr>,
+    /// Whether checksums of what the end sends are left to hardware, which a veth has not:
+    /// programs that read raw packets, as virtual machines do, see them wrong.
+    pub tx_checksum: bool,
 }
 
 impl<'a> VethEnd<'a> {
@@ -46,6 +53,8 @@ impl<'a> VethEnd<'a> {
             master: None,
             up: true,
             link_local: true,
+            addresses: Vec::new(),
+            tx_checksum: true,
         }
     }
 
@@ -75,10 +84,14 @@ impl<'a> VethEnd<'a> {
             up: (self.up && !first).then_some(true),
             alias: self.alias.clone(),
             master: self.master.filter(|_| !first),
-            link_local: (!self.link_local).then_some(false),
             ..Change::default()
         };
         let mut requests = Vec::new();
+        // On its own: in one request the kernel would set the end up before it reads this.
+        if !self.link_local {
+            let quiet = Change { link_local: Some(false), ..Change::default() };
+            requests.push(quiet.request(&self.name));
+        }
         if !change.is_empty() {
             requests.push(change.request(&self.name));
         }
@@ -122,81 +135,127 @@ pub fn create(spec: &VethSpec<'_>) -> Result<()> {
 }
 
 /// Makes many veth pairs, many requests in flight; answers for each. A pair
-/// that could not be finished (state, alias, master, alternative names) is
+/// that could not be finished (state, alias, master, names, addresses) is
 /// removed again.
+///
+/// Each namespace is visited once: second ends come up there, and whatever else a creation cannot
+/// say is said. An end whose peer came up later is settled afterwards, through the socket that was
+/// left in its namespace.
 pub fn create_many(specs: &[VethSpec<'_>]) -> Result<Vec<Result<()>>> {
-    let Some(first) = specs.first() else { return Ok(Vec::new()) };
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut results = Vec::with_capacity(specs.len());
     let mut requests = Vec::with_capacity(specs.len());
     for spec in specs {
         results.push(spec.request().map(|request| requests.push(request)));
     }
-    // Any namespace we administer will do; our own may belong to somebody else.
-    let mut socket = Socket::open_in(first.a.netns)?;
-    let replies = socket.batch(requests);
+    // Kernels before 6.15 look for the new name in the socket's own namespace: in this one there is
+    // only `lo`.
+    let nowhere = Netns::create()?;
+    let replies = Socket::open_in(&nowhere)?.batch(requests);
     let open = results.iter_mut().zip(specs).filter(|(result, _)| result.is_ok());
     for ((result, spec), reply) in open.zip(replies) {
         *result = reply.map(drop).map_err(|failure| failure.during("create veth", spec.subject()));
     }
     finish_many(specs, &mut results)?;
-    settle_many(specs, &results)?;
     Ok(results)
 }
 
-/// Sets states, aliases, masters and alternative names of the pairs made.
+/// An end of a pair that was made, and whether it is the first one.
+type MadeEnd<'a> = (usize, &'a VethEnd<'a>, bool);
+
 fn finish_many(specs: &[VethSpec<'_>], results: &mut [Result<()>]) -> Result<()> {
-    let mut owners = Vec::new();
-    let mut work = Vec::new();
-    for (i, spec) in specs.iter().enumerate().filter(|(i, _)| results[*i].is_ok()) {
-        for (end, first) in [(&spec.a, true), (&spec.b, false)] {
-            let requests = end.rest(first);
-            if !requests.is_empty() {
-                owners.push(i);
-                work.push((end.netns, (end, requests)));
+    let made = specs.iter().enumerate().filter(|(i, _)| results[*i].is_ok());
+    let ends = made.flat_map(|(i, spec)| [(i, &spec.a, true), (i, &spec.b, false)]);
+    let groups: Vec<(&Netns, Vec<MadeEnd<'_>>)> = group(ends.map(|end| (end.1.netns, end)))
+        .into_iter()
+        .map(|(netns, ends)| (netns, ends.into_iter().map(|(_, end)| end).collect()))
+        .collect();
+    // When each pair has carrier: with the visit of its second end.
+    let mut joined = vec![usize::MAX; specs.len()];
+    for (visit, (_, ends)) in groups.iter().enumerate() {
+        for (i, _, first) in ends {
+            if !first && specs[*i].a.up && specs[*i].b.up {
+                joined[*i] = visit;
             }
         }
     }
-    let finished = work_in_each(work, |socket, _, items| finish_group(socket, items))?;
-    for (i, finished) in owners.into_iter().zip(finished) {
-        if let (Err(error), Ok(())) = (finished, &results[i]) {
-            let removed = remove_end(&specs[i].a);
-            results[i] = Err(removed.err().unwrap_or(error));
+    let visits: Vec<_> = groups.iter().map(|(netns, ends)| (*netns, ends)).collect();
+    let visited = visit_each(visits, |socket, netns, ends| finish_here(socket, netns, ends))?;
+    for (visit, (visited, (_, ends))) in visited.into_iter().zip(&groups).enumerate() {
+        let (socket, answers) = match visited {
+            Ok((socket, answers)) => (Some(socket), answers),
+            Err(error) => (None, ends.iter().map(|(i, ..)| (*i, Err(error.clone()))).collect()),
+        };
+        for (i, answer) in answers {
+            if let (Err(error), Ok(())) = (answer, &results[i]) {
+                results[i] = Err(error);
+                // What went wrong first is the message; a pair that stays is found by `ensure`.
+                let _ = remove_end(&specs[i].a);
+            }
+        }
+        let late = |i: usize| joined[i] != usize::MAX && joined[i] > visit && results[i].is_ok();
+        if let Some(mut socket) = socket {
+            let names = ends.iter().filter(|(i, ..)| late(*i)).map(|(_, end, _)| end.name.as_str());
+            super::settle(&mut socket, names);
         }
     }
     Ok(())
 }
 
-/// Sends the requests of all ends of a namespace in one batch.
-fn finish_group(
-    socket: &mut Socket,
-    items: Vec<(usize, (&VethEnd<'_>, Vec<Request>))>,
-) -> Answers<()> {
-    let mut ends = Vec::with_capacity(items.len());
-    let mut requests = Vec::with_capacity(items.len());
-    for (position, (end, list)) in items {
-        ends.push((position, end, list.len()));
-        requests.extend(list);
-    }
-    let mut replies = socket.batch(requests).into_iter();
-    ends.into_iter()
-        .map(|(position, end, count)| {
-            let failure = replies.by_ref().take(count).filter_map(Reply::err).reduce(|a, _| a);
-            let error = failure.map(|failure| failure.during("finish veth end", end.subject()));
-            (position, error.map_or(Ok(()), Err))
+/// Finishes all ends of a namespace: one batch for what is asked of interfaces, ending with a look
+/// at each that also puts its carrier in force, and one for addresses.
+fn finish_here(mut socket: Socket, netns: &Netns, ends: &[MadeEnd<'_>]) -> (Socket, Answers<()>) {
+    let mut answers: Answers<()> = Vec::with_capacity(ends.len());
+    let mut requests = Vec::with_capacity(ends.len() * 2);
+    let counts: Vec<usize> = ends
+        .iter()
+        .map(|(_, end, first)| {
+            let rest = end.rest(*first);
+            let count = rest.len();
+            requests.extend(rest);
+            count
         })
-        .collect()
-}
-
-/// Waits until the new carrier is in force on both ends; see [`super::settle`].
-fn settle_many(specs: &[VethSpec<'_>], results: &[Result<()>]) -> Result<()> {
-    let made = specs.iter().zip(results).filter(|(_, result)| result.is_ok());
-    let connected = made.filter(|(spec, _)| spec.a.up && spec.b.up);
-    let ends = connected.flat_map(|(spec, _)| [&spec.a, &spec.b]);
-    let names = ends.map(|end| (end.netns, end.name.as_str()));
-    visit_each(group(names), |socket, _, names| {
-        super::settle(socket, names.into_iter().map(|(_, name)| name));
-    })
-    .map(drop)
+        .collect();
+    requests.extend(ends.iter().map(|(_, end, _)| observe::link_request(&end.name)));
+    let mut replies = socket.batch(requests).into_iter();
+    for ((i, end, _), count) in ends.iter().zip(counts) {
+        let failure = replies.by_ref().take(count).filter_map(Reply::err).reduce(|a, _| a);
+        let error = failure.map(|failure| failure.during("finish veth end", end.subject()));
+        answers.push((*i, error.map_or(Ok(()), Err)));
+    }
+    let mut requests = Vec::new();
+    let mut owners = Vec::new();
+    for (position, ((_, end, _), reply)) in ends.iter().zip(replies).enumerate() {
+        let index = reply.ok().and_then(observe::first_link).map(|link| link.index);
+        for cidr in end.addresses.iter().filter(|_| answers[position].1.is_ok()) {
+            let Some(index) = index else {
+                answers[position].1 = Err(Error::NotFound { subject: end.subject() });
+                break;
+            };
+            owners.push((position, cidr));
+            let flags = NLM_F_CREATE | NLM_F_EXCL;
+            requests.push(addr::new_request(index, *cidr, true, flags));
+        }
+    }
+    for ((position, cidr), reply) in owners.into_iter().zip(socket.batch(requests)) {
+        if let Err(failure) = reply {
+            let action = format!("add address {cidr} to");
+            answers[position].1 = Err(failure.during(action, ends[position].1.subject()));
+        }
+    }
+    let plain: Vec<&str> = ends
+        .iter()
+        .filter(|(_, end, _)| !end.tx_checksum)
+        .map(|(_, end, _)| end.name.as_str())
+        .collect();
+    if !plain.is_empty() {
+        // A kernel that cannot leaves the checksums to whoever reads them, as before.
+        let _ = offload::disable_tx_checksum_here(netns, &plain);
+    }
+    socket.release();
+    (socket, answers)
 }
 
 fn remove_end(end: &VethEnd<'_>) -> Result<bool> {
@@ -233,7 +292,17 @@ pub fn ensure(spec: &VethSpec<'_>) -> Result<bool> {
         super::settle(&mut at_a, [spec.a.name.as_str()]);
         super::settle(&mut at_b, [spec.b.name.as_str()]);
     }
-    Ok(done)
+    let mut added = false;
+    for (socket, end) in [(&mut at_a, &spec.a), (&mut at_b, &spec.b)] {
+        for cidr in &end.addresses {
+            added |= addr::ensure(socket, &end.name, *cidr, true)?;
+        }
+        if !end.tx_checksum {
+            // As in the making of one.
+            let _ = offload::set_tx_checksum(end.netns, &end.name, false);
+        }
+    }
+    Ok(done | added)
 }
 
 fn complete(socket: &mut Socket, end: &VethEnd<'_>, requests: Vec<Request>) -> Result<bool> {

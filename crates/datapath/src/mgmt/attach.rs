@@ -3,18 +3,22 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use nix::errno::Errno;
 
-use super::{MgmtSpec, PORTS_PER_BRIDGE, missing};
+use super::MgmtSpec;
 use crate::MacAddr;
 use crate::addr::{self, Cidr};
 use crate::error::{Error, Result};
-use crate::link::bridge;
 use crate::link::veth::{self, VethEnd, VethSpec};
+use crate::link::{self, Change};
 use crate::netns::{Netns, work_in_each};
 use crate::observe;
 use crate::route::{self, Route};
 use crate::socket::{Request, Socket};
+
+/// How long an interface waits, at most, with telling which multicast groups it is in.
+const GROUP_REPORTS_MS: &str = "3600000";
 
 /// One node on the management network.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct MgmtNode<'a> {
     pub host_interface: String,
     /// Group of that end, by which many are deleted at once.
     pub host_group: u32,
+    /// Which bridge it is a port of: 0 is the first, others count [`MgmtSpec::more`].
+    pub bridge: usize,
     /// Name of the node's end, usually `eth0`.
     pub interface: String,
     /// Ethernet address of the node's end.
@@ -36,8 +42,9 @@ pub struct MgmtNode<'a> {
 }
 
 /// Attaches nodes: a veth each, the host's end in a bridge, the node's end with
-/// addresses and default routes. Answers for each node with whether its
-/// interface was made; an equal one that is there is completed.
+/// addresses and default routes; a default route that is there stays. Sets bridges that waited for
+/// this up. Answers for each node with whether its interface was made; an equal one that is there
+/// is completed.
 pub fn attach_many(
     host: &Netns,
     spec: &MgmtSpec,
@@ -46,24 +53,25 @@ pub fn attach_many(
     spec.check()?;
     let mut socket = Socket::open_in(host)?;
     let links = observe::links(&mut socket)?;
-    let mut bridges = Bridges::observed(host, spec, &links)?;
-    let masters: HashMap<&str, Option<u32>> =
-        links.iter().map(|link| (link.name.as_str(), link.master)).collect();
+    let present: HashMap<&str, u32> = links.iter().map(|l| (l.name.as_str(), l.index)).collect();
+    let bridges = bridges(host, spec, &present)?;
 
     let mut results: Vec<Result<bool>> = Vec::with_capacity(nodes.len());
     let mut pairs = Vec::new();
     let mut positions = Vec::new();
     for (position, node) in nodes.iter().enumerate() {
-        if let Some(&master) = masters.get(node.host_interface.as_str()) {
-            let master = master.filter(|master| bridges.indices.contains(master));
-            let master = master.or(bridges.indices.first().copied());
-            let mut pair = pair(host, spec, node, master);
+        let Some(&master) = bridges.get(node.bridge) else {
+            let subject = format!("bridge {} of network {}", node.bridge, spec.name);
+            results.push(Err(Error::NotFound { subject }));
+            continue;
+        };
+        let mut pair = pair(host, spec, node, master);
+        if present.contains_key(node.host_interface.as_str()) {
             // One that stands is up already, or was left half-way.
             pair.b.up = true;
             results.push(veth::ensure(&pair));
         } else {
-            let master = bridges.next_port(host, &mut socket, spec)?;
-            pairs.push(pair(host, spec, node, Some(master)));
+            pairs.push(pair);
             positions.push(position);
             results.push(Ok(true));
         }
@@ -78,23 +86,30 @@ pub fn attach_many(
     let addressed = work_in_each(visits, |socket, _, items| {
         items.into_iter().map(|(i, node)| (i, address(socket, node))).collect()
     })?;
-    for (position, addressed) in wired.into_iter().zip(addressed) {
+    for (&position, addressed) in wired.iter().zip(addressed) {
         if let Err(error) = addressed {
             results[position] = Err(error);
         }
     }
+    super::open(host, spec)?;
+    link::settle(&mut socket, wired.iter().map(|&i| nodes[i].host_interface.as_str()));
     Ok(results)
 }
 
-fn pair<'a>(
-    host: &'a Netns,
-    spec: &MgmtSpec,
-    node: &MgmtNode<'a>,
-    master: Option<u32>,
-) -> VethSpec<'a> {
+/// The indices of the bridges of a network.
+fn bridges(host: &Netns, spec: &MgmtSpec, present: &HashMap<&str, u32>) -> Result<Vec<u32>> {
+    let more = spec.more.iter().map(|further| &further.bridge);
+    let missing = |name: &str| Error::NotFound { subject: format!("{name} in {}", host.label()) };
+    std::iter::once(&spec.bridge)
+        .chain(more)
+        .map(|name| present.get(name.as_str()).copied().ok_or_else(|| missing(name)))
+        .collect()
+}
+
+fn pair<'a>(host: &'a Netns, spec: &MgmtSpec, node: &MgmtNode<'a>, master: u32) -> VethSpec<'a> {
     let mut at_host = VethEnd::new(host, &node.host_interface);
     at_host.group = node.host_group;
-    at_host.master = master;
+    at_host.master = Some(master);
     at_host.link_local = false;
     let mut at_node = VethEnd::new(node.netns, &node.interface).mac(node.mac);
     // It comes up when it has been told to keep quiet.
@@ -105,87 +120,51 @@ fn pair<'a>(
 /// Gives the node's end its addresses and default routes.
 fn address(socket: &mut Socket, node: &MgmtNode<'_>) -> Result<()> {
     keep_quiet(&node.interface);
-    crate::link::set_up(socket, &node.interface)?;
-    let index = crate::link::index(socket, &node.interface)?;
-    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    let subject = |socket: &Socket| socket.subject(&node.interface);
+    let up = Change { up: Some(true), ..Change::default() };
+    let mut first = socket
+        .batch(vec![up.request(&node.interface), observe::link_request(&node.interface)])
+        .into_iter();
+    let mut next = || first.next().unwrap_or(Err(Errno::EPROTO.into()));
+    next().map_err(|failure| failure.during("set up", subject(socket)))?;
+    let found = next().map_err(|failure| failure.during("read interface", subject(socket)))?;
+    let Some(found) = observe::first_link(found) else {
+        return Err(Error::NotFound { subject: subject(socket) });
+    };
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
     let mut actions = Vec::new();
     let mut requests: Vec<Request> = Vec::new();
     for cidr in &node.addresses {
         actions.push(format!("add address {cidr} to"));
-        requests.push(addr::new_request(index, *cidr, true, flags));
+        requests.push(addr::new_request(found.index, *cidr, true, flags));
     }
     for gateway in &node.gateways {
         actions.push(format!("add default route via {gateway} to"));
-        requests.push(route::new_request(&Route::default_via(*gateway), Some(index), flags));
+        requests.push(route::new_request(&Route::default_via(*gateway), Some(found.index), flags));
     }
     for (action, reply) in actions.into_iter().zip(socket.batch(requests)) {
-        reply.map_err(|failure| failure.during(action, socket.subject(&node.interface)))?;
+        match reply {
+            Err(failure) if failure.errno != Errno::EEXIST => {
+                return Err(failure.during(action, subject(socket)));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
 
-/// Nobody advertises routers here and every address is planned: without solicitations and probes a
-/// bridge of a thousand ports is not flooded with them, each copied to every port. The caller's
-/// thread is in the node's namespace. Where there is no IPv6 there is nothing to keep quiet.
+/// Nobody advertises routers here, every address is planned, and the bridges ask nobody for groups:
+/// without solicitations, probes and reports a bridge of a thousand ports is not flooded with them,
+/// each copied to every port. The caller's thread is in the node's namespace. Where there is no
+/// IPv6 there is nothing to keep quiet.
 fn keep_quiet(interface: &str) {
-    for key in ["accept_ra", "dad_transmits"] {
-        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/{key}"), "0");
+    let settings = [
+        ("accept_ra", "0"),
+        ("accept_dad", "0"),
+        ("dad_transmits", "0"),
+        ("mldv2_unsolicited_report_interval", GROUP_REPORTS_MS),
+    ];
+    for (key, value) in settings {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/{key}"), value);
     }
-}
-
-/// The bridges of a network and how full they are.
-struct Bridges {
-    indices: Vec<u32>,
-    ports: Vec<usize>,
-}
-
-impl Bridges {
-    fn observed(host: &Netns, spec: &MgmtSpec, links: &[observe::LinkInfo]) -> Result<Self> {
-        let indices = spec.bridges(links);
-        if indices.is_empty() {
-            return Err(missing(host, spec));
-        }
-        let count = |index| links.iter().filter(|link| link.master == Some(index)).count();
-        let ports = indices.iter().map(|&index| count(index)).collect();
-        Ok(Self { indices, ports })
-    }
-
-    /// A bridge with a free port; makes one more if all are full.
-    fn next_port(&mut self, host: &Netns, socket: &mut Socket, spec: &MgmtSpec) -> Result<u32> {
-        let free = self.ports.iter().position(|&ports| ports < PORTS_PER_BRIDGE);
-        let number = match free {
-            Some(number) => number,
-            None => self.grow(host, socket, spec)?,
-        };
-        self.ports[number] += 1;
-        Ok(self.indices[number])
-    }
-
-    fn grow(&mut self, host: &Netns, socket: &mut Socket, spec: &MgmtSpec) -> Result<usize> {
-        let number = self.indices.len();
-        if number > bridge::MAX_PORTS - PORTS_PER_BRIDGE {
-            return Err(Error::Invalid {
-                what: "management network",
-                value: spec.name.clone(),
-                reason: format!("it is full: {number} bridges of {PORTS_PER_BRIDGE} ports"),
-            });
-        }
-        let name = spec.bridge_name(number);
-        bridge::ensure(socket, &spec.bridge_spec(name.clone()))?;
-        let index = crate::link::index(socket, &name)?;
-        let (up, down) = uplink_names(&name);
-        let mut at_first = VethEnd::new(host, up);
-        at_first.master = Some(self.indices[0]);
-        let mut at_this = VethEnd::new(host, down);
-        at_this.master = Some(index);
-        veth::ensure(&VethSpec { a: at_first, b: at_this, mtu: spec.mtu })?;
-        self.indices.push(index);
-        self.ports.push(1);
-        Ok(number)
-    }
-}
-
-/// The ends of the veth between the first bridge and a further one.
-pub(super) fn uplink_names(bridge: &str) -> (String, String) {
-    (format!("{bridge}u"), format!("{bridge}d"))
 }

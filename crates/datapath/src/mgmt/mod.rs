@@ -8,28 +8,24 @@ mod publish;
 pub use attach::{MgmtNode, attach_many};
 pub use publish::{Published, publish, unpublish};
 
-use std::net::IpAddr;
-
 use crate::addr::{self, Cidr};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::link::bridge::{self, BridgeSpec};
+use crate::link::veth::{self, VethEnd, VethSpec};
 use crate::link::{self, check_name};
 use crate::netns::Netns;
-use crate::observe::{self, LinkInfo};
 use crate::socket::Socket;
 use crate::sysctl::{self, Changed};
-
-/// Ports one bridge is filled with; the rest of the kernel's 1,023 is left for
-/// the links between bridges.
-pub const PORTS_PER_BRIDGE: usize = 1000;
 
 /// A management network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MgmtSpec {
     /// Name of the network; its nftables table is `netloom-<name>`.
     pub name: String,
-    /// Name of the bridge; further ones are `<bridge>-1`, `<bridge>-2`, …
+    /// Name of the bridge with the addresses.
     pub bridge: String,
+    /// Further bridges, for more nodes than one takes ports; each hangs on the first one.
+    pub more: Vec<Further>,
     /// MTU of bridge and ports.
     pub mtu: u32,
     /// Address of the bridge in each subnet, with the subnet's prefix.
@@ -40,6 +36,20 @@ pub struct MgmtSpec {
     pub group: u32,
     /// The bridge is somebody else's: it is used as it is.
     pub foreign: bool,
+    /// Nobody is on it yet: its bridges stay down until [`open`], because on bridges of a thousand
+    /// ports every group report of a node that comes is copied to all who came before.
+    pub quiet: bool,
+}
+
+/// A bridge beside the first one, and the pair between the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Further {
+    /// The bridge.
+    pub bridge: String,
+    /// The pair's end on the first bridge.
+    pub up: String,
+    /// Its end on this one.
+    pub down: String,
 }
 
 /// What [`ensure`] did.
@@ -58,6 +68,7 @@ pub struct Ensured {
 impl MgmtSpec {
     fn check(&self) -> Result<()> {
         check_name(&self.bridge)?;
+        nft::check_name(&self.bridge)?;
         nft::check_name(&self.name)
     }
 
@@ -65,23 +76,14 @@ impl MgmtSpec {
         // Without an address of its own a bridge takes the lowest of its ports', and changes it
         // under its neighbours whenever nodes come and go.
         let mac = Some(bridge_mac(&name));
-        BridgeSpec { mtu: Some(self.mtu), group: self.group, mac, ..BridgeSpec::new(name) }
+        let mtu = Some(self.mtu);
+        BridgeSpec { mtu, group: self.group, mac, up: !self.quiet, ..BridgeSpec::new(name) }
     }
 
-    /// The name of the bridge of that number; 0 is the one with the addresses.
-    fn bridge_name(&self, number: usize) -> String {
-        match number {
-            0 => self.bridge.clone(),
-            n => format!("{}-{n}", self.bridge),
-        }
-    }
-
-    /// The numbers and indices of the bridges that are there.
-    fn bridges(&self, links: &[LinkInfo]) -> Vec<u32> {
-        (0..)
-            .map(|number| self.bridge_name(number))
-            .map_while(|name| links.iter().find(|l| l.name == name).map(|l| l.index))
-            .collect()
+    /// Bridges that are ours to set up, take down and remove.
+    fn own_bridges(&self) -> impl Iterator<Item = &str> {
+        let first = (!self.foreign).then_some(self.bridge.as_str());
+        first.into_iter().chain(self.more.iter().map(|f| f.bridge.as_str()))
     }
 
     fn has(&self, v4: bool) -> bool {
@@ -99,8 +101,9 @@ pub fn ensure(host: &Netns, spec: &MgmtSpec) -> Result<Ensured> {
         link::index(&mut socket, &spec.bridge)?;
     } else {
         done.bridge = bridge::ensure(&mut socket, &spec.bridge_spec(spec.bridge.clone()))?;
-        // It may have been taken down by a destroy that was ended half-way.
-        link::set_up(&mut socket, &spec.bridge)?;
+    }
+    for further in &spec.more {
+        ensure_further(host, &mut socket, spec, further)?;
     }
     for gateway in &spec.gateways {
         if addr::ensure(&mut socket, &spec.bridge, *gateway, true)? {
@@ -118,31 +121,68 @@ pub fn ensure(host: &Netns, spec: &MgmtSpec) -> Result<Ensured> {
     Ok(done)
 }
 
-/// Removes the bridges and the nftables table, as far as they are there; says
+fn ensure_further(
+    host: &Netns,
+    socket: &mut Socket,
+    spec: &MgmtSpec,
+    further: &Further,
+) -> Result<()> {
+    bridge::ensure(socket, &spec.bridge_spec(further.bridge.clone()))?;
+    let end = |socket: &mut Socket, name: &str, bridge: &str| -> Result<VethEnd<'_>> {
+        let mut end = VethEnd::new(host, name);
+        end.master = Some(link::index(socket, bridge)?);
+        end.group = spec.group;
+        Ok(end)
+    };
+    let a = end(socket, &further.up, &spec.bridge)?;
+    let b = end(socket, &further.down, &further.bridge)?;
+    veth::ensure(&VethSpec { a, b, mtu: spec.mtu }).map(drop)
+}
+
+/// Removes the bridges that are ours and the nftables table, as far as they are there; says
 /// whether anything was. Nodes still attached lose their bridge, not their
 /// interfaces. Settings of the host are the caller's to restore.
 pub fn remove(host: &Netns, spec: &MgmtSpec) -> Result<bool> {
-    spec.check()?;
-    let mut socket = Socket::open_in(host)?;
-    let mut removed = nft::remove_table(host, &spec.name)?;
-    let count = spec.bridges(&observe::links(&mut socket)?).len();
-    for number in (0..count).rev() {
-        if number > 0 {
-            let (up, _) = attach::uplink_names(&spec.bridge_name(number));
-            link::ensure_absent(&mut socket, &up)?;
-        }
-        removed |= link::ensure_absent(&mut socket, &spec.bridge_name(number))?;
+    // What no kernel and no nftables takes as a name was never made.
+    if spec.check().is_err() {
+        return Ok(false);
     }
-    Ok(removed)
+    let mut socket = Socket::open_in(host)?;
+    let mut removed = false;
+    for further in &spec.more {
+        link::ensure_absent(&mut socket, &further.up)?;
+        removed |= link::ensure_absent(&mut socket, &further.bridge)?;
+    }
+    if !spec.foreign {
+        removed |= link::ensure_absent(&mut socket, &spec.bridge)?;
+    }
+    Ok(nft::remove_table(host, &spec.name)? | removed)
 }
 
-/// Takes the bridges down, so that what leaves them one by one floods nobody.
+/// Takes the bridges that are ours down, so that what leaves them one by one floods nobody.
 pub fn quiesce(host: &Netns, spec: &MgmtSpec) -> Result<()> {
-    spec.check()?;
+    set_state(host, spec, link::set_down)
+}
+
+/// Sets the bridges that are ours up.
+pub fn open(host: &Netns, spec: &MgmtSpec) -> Result<()> {
+    set_state(host, spec, link::set_up)
+}
+
+fn set_state(
+    host: &Netns,
+    spec: &MgmtSpec,
+    set: fn(&mut Socket, &str) -> Result<()>,
+) -> Result<()> {
+    if spec.check().is_err() {
+        return Ok(());
+    }
     let mut socket = Socket::open_in(host)?;
-    let count = spec.bridges(&observe::links(&mut socket)?).len();
-    for number in 0..count {
-        link::set_down(&mut socket, &spec.bridge_name(number))?;
+    for bridge in spec.own_bridges() {
+        match set(&mut socket, bridge) {
+            Err(error) if error.errno() == Some(nix::errno::Errno::ENODEV) => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -153,13 +193,4 @@ fn bridge_mac(name: &str) -> crate::MacAddr {
         name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     let [a, b, c, d] = hash.to_be_bytes();
     [0x02, 0x42, a, b, c, d]
-}
-
-/// The gateways of a spec as next hops.
-pub fn next_hops(spec: &MgmtSpec) -> Vec<IpAddr> {
-    spec.gateways.iter().map(|gateway| gateway.address).collect()
-}
-
-fn missing(host: &Netns, spec: &MgmtSpec) -> Error {
-    Error::NotFound { subject: format!("{} in {}", spec.bridge, host.label()) }
 }

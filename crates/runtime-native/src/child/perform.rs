@@ -144,6 +144,10 @@ fn perform(op: &Op, job: &Job<'_>) -> i64 {
         Op::SetNs { fd, kind, .. } => call!(libc::SYS_setns, *fd, *kind),
         Op::Unshare { kind, .. } => call!(libc::SYS_unshare, *kind),
         Op::Fork => 0,
+        Op::OpenTree { path, to } => {
+            let fd = open(path, libc::O_PATH);
+            if fd < 0 { fd } else { call!(libc::SYS_dup3, fd as i32, *to, libc::O_CLOEXEC) }
+        }
         Op::Attach { fd, target } => {
             // Empty source path, symbolic links followed in the target.
             let flags = 0x4 | 0x10;
@@ -163,23 +167,23 @@ fn perform(op: &Op, job: &Job<'_>) -> i64 {
             call!(libc::SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), *mode)
         }
         Op::Touch { path } => touch(path),
-        Op::Symlink { to, path } => {
-            call!(libc::SYS_symlinkat, to.as_ptr(), libc::AT_FDCWD, path.as_ptr())
-        }
         Op::Mknod { path, mode, device } => mknod(path, *mode, *device),
-        Op::WriteFile { path, data } => write_file(path, data),
+        Op::Parameter { path, data } => set_parameter(path, data),
         Op::Hostname { name } => call!(libc::SYS_sethostname, name.as_ptr(), name.len()),
         Op::Session => call!(libc::SYS_setsid),
         Op::ControllingTty { fd } => call!(libc::SYS_ioctl, *fd, libc::TIOCSCTTY, 0),
         Op::Dup { from, to } => call!(libc::SYS_dup3, *from, *to, 0),
         Op::CloseFrom { first } => {
-            call!(libc::SYS_close_range, *first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+            // The table is this child's own copy, and no later step uses a descriptor: what is
+            // left open could be entered through /proc/self/fd.
+            call!(libc::SYS_close_range, *first, u32::MAX, 0)
         }
         Op::Limit { resource, soft, hard } => {
             let limit = [*soft, *hard];
             call!(libc::SYS_prlimit64, 0, *resource, limit.as_ptr(), 0)
         }
         Op::Bounding { keep, last } => bounding(*keep, *last),
+        Op::NoInheritable => no_inheritable(),
         Op::NoNewPrivileges => call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
         Op::Identity { uid, gid, groups } => identity(*uid, *gid, groups),
         Op::Chdir { path } => call!(libc::SYS_chdir, path.as_ptr()),
@@ -222,7 +226,20 @@ fn mknod(path: &CStr, mode: u32, device: u64) -> i64 {
     call!(libc::SYS_fchmodat, libc::AT_FDCWD, path.as_ptr(), mode & 0o7777)
 }
 
-fn write_file(path: &CStr, data: &[u8]) -> i64 {
+/// Sets a kernel parameter unless it has the value already: writing some of them fights for a lock
+/// that everything which makes links holds, and the kernel has the writer spin for it.
+fn set_parameter(path: &CStr, data: &[u8]) -> i64 {
+    const LONGEST: usize = 64;
+    let mut now = [0u8; LONGEST];
+    let fd = open(path, libc::O_RDONLY);
+    if fd >= 0 {
+        let read = call!(libc::SYS_read, fd as i32, now.as_mut_ptr(), LONGEST);
+        call!(libc::SYS_close, fd as i32);
+        let same = read == data.len() as i64 + 1 && now[data.len()] == b'\n';
+        if same && now[..data.len()] == *data {
+            return 0;
+        }
+    }
     let fd = open(path, libc::O_WRONLY);
     if fd < 0 {
         return fd;
@@ -242,6 +259,21 @@ fn bounding(keep: u64, last: u32) -> i64 {
         }
     }
     0
+}
+
+/// Empties the inheritable set and, with it, the ambient one: both would pass the bounding set by.
+fn no_inheritable() -> i64 {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable; twice.
+    let mut sets = [0u32; 6];
+    let result = call!(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr());
+    if result < 0 {
+        return result;
+    }
+    sets[2] = 0;
+    sets[5] = 0;
+    call!(libc::SYS_capset, header.as_ptr(), sets.as_ptr())
 }
 
 fn identity(uid: u32, gid: u32, groups: &[u32]) -> i64 {

@@ -16,6 +16,8 @@ pub(crate) enum Op {
     Unshare { kind: i32, what: &'static str },
     /// Go on in a child of this child (needed after entering a pid namespace).
     Fork,
+    /// Open the root of a mount as the given descriptor.
+    OpenTree { path: CString, to: RawFd },
     /// Attach a detached mount.
     Attach { fd: RawFd, target: CString },
     /// Make a directory the root.
@@ -26,12 +28,10 @@ pub(crate) enum Op {
     Mkdir { path: CString, mode: u32 },
     /// Make an empty file.
     Touch { path: CString },
-    /// Make a symbolic link.
-    Symlink { to: CString, path: CString },
     /// Make a device node.
     Mknod { path: CString, mode: u32, device: u64 },
-    /// Write a file of the container.
-    WriteFile { path: CString, data: Vec<u8> },
+    /// Set a kernel parameter of the container.
+    Parameter { path: CString, data: Vec<u8> },
     /// Set the host name.
     Hostname { name: Vec<u8> },
     /// New session.
@@ -40,12 +40,14 @@ pub(crate) enum Op {
     ControllingTty { fd: RawFd },
     /// Copy a descriptor to a given number.
     Dup { from: RawFd, to: RawFd },
-    /// Mark all descriptors from this on close-on-exec.
+    /// Close all descriptors from this on.
     CloseFrom { first: u32 },
     /// Set a resource limit.
     Limit { resource: u32, soft: u64, hard: u64 },
     /// Keep only these capabilities in the bounding set.
     Bounding { keep: u64, last: u32 },
+    /// Hand no capabilities down past the bounding set.
+    NoInheritable,
     /// Never gain privileges again.
     NoNewPrivileges,
     /// Take on an identity.
@@ -104,15 +106,15 @@ impl Op {
                 (*what).into()
             }
             Op::Fork => "create the process in its pid namespace".into(),
+            Op::OpenTree { path, .. } => format!("open {}", text(path)),
             Op::Attach { target, .. } => format!("mount on {}", text(target)),
             Op::EnterRoot { .. } => "enter the root file system".into(),
             Op::Mount(m) if m.fstype.is_empty() => format!("bind on {}", text(&m.target)),
             Op::Mount(m) => format!("mount {} on {}", text(&m.fstype), text(&m.target)),
             Op::Mkdir { path, .. } => format!("make directory {}", text(path)),
             Op::Touch { path } => format!("make file {}", text(path)),
-            Op::Symlink { path, .. } => format!("make link {}", text(path)),
             Op::Mknod { path, .. } => format!("make device {}", text(path)),
-            Op::WriteFile { path, .. } => format!("write {}", text(path)),
+            Op::Parameter { path, .. } => format!("write {}", text(path)),
             Op::Hostname { .. } => "set the host name".into(),
             Op::Session => "start a session".into(),
             Op::ControllingTty { .. } => "take the controlling terminal".into(),
@@ -120,6 +122,7 @@ impl Op {
             Op::CloseFrom { .. } => "close inherited descriptors".into(),
             Op::Limit { resource, .. } => format!("set resource limit {resource}"),
             Op::Bounding { .. } => "reduce capabilities".into(),
+            Op::NoInheritable => "empty the inheritable capabilities".into(),
             Op::NoNewPrivileges => "forbid new privileges".into(),
             Op::Identity { uid, gid, .. } => format!("become user {uid}:{gid}"),
             Op::Chdir { path } => format!("change directory to {}", text(path)),

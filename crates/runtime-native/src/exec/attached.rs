@@ -85,13 +85,18 @@ fn relay(master: Option<&OwnedFd>, process: &OwnedFd, until: Option<Instant>) ->
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let mut size = window_size(stdin.as_fd());
     let mut reading = master.is_some();
+    let mut showing = master.is_some();
     loop {
         if until.is_some_and(|at| at <= Instant::now()) {
             return Ok(false);
         }
         let mut fds = vec![PollFd::new(process.as_fd(), PollFlags::POLLIN)];
         if let Some(master) = master {
-            fds.push(PollFd::new(master.as_fd(), PollFlags::POLLIN));
+            // One that hung up is ready for ever: its place is taken by the process.
+            fds.push(match showing {
+                true => PollFd::new(master.as_fd(), PollFlags::POLLIN),
+                false => PollFd::new(process.as_fd(), PollFlags::POLLIN),
+            });
             if reading {
                 fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
@@ -103,8 +108,8 @@ fn relay(master: Option<&OwnedFd>, process: &OwnedFd, until: Option<Instant>) ->
         let ready = |at: usize| fds.get(at).is_some_and(|fd| fd.any().unwrap_or(false));
         let ended = ready(0);
         if let Some(master) = master {
-            if ready(1) && !ended {
-                copy(master.as_fd(), stdout.as_fd())?;
+            if showing && ready(1) && !ended {
+                showing = copy(master.as_fd(), stdout.as_fd())?;
             }
             if ready(2) && !copy(stdin.as_fd(), master.as_fd())? {
                 reading = false;
@@ -146,6 +151,8 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<bool> {
         match nix::unistd::write(to, left) {
             Ok(written) => left = &left[written..],
             Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // Nobody is there any more to read what was typed.
+            Err(Errno::EIO) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
     }

@@ -12,12 +12,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Runs `exec` and returns what it left.
+/// Runs `exec` and returns what it left: the last `most` bytes of each stream, at least.
 pub(crate) fn run(
     spec: &ContainerSpec,
     group: &Group,
     init: &Identity,
     exec: &ExecSpec,
+    most: usize,
 ) -> Result<ExecOutput, RuntimeError> {
     let io = |e: io::Error| RuntimeError::io(format!("run `{}`", exec.argv.join(" ")), e);
     let (streams, mut traffic) = prepare(spec, init, exec).map_err(|e| match e {
@@ -32,7 +33,8 @@ pub(crate) fn run(
         }
     };
     let watched = pidfd_open(pid).map_err(io)?;
-    let until = exec.timeout.map(|limit| Instant::now() + limit);
+    traffic.most = most;
+    let until = exec.timeout.and_then(|limit| Instant::now().checked_add(limit));
     let in_time = traffic.flow(&watched, until).map_err(io);
     if !matches!(in_time, Ok(true)) {
         kill(pid);
@@ -65,6 +67,7 @@ impl<E: Into<io::Error>> From<E> for Prepare {
 /// Our ends of the command's streams.
 #[derive(Default)]
 struct Traffic {
+    most: usize,
     input: Option<OwnedFd>,
     given: Vec<u8>,
     written: usize,
@@ -135,8 +138,8 @@ impl Traffic {
                 Err(e) => return Err(e.into()),
             }
             let ended = fds[0].any().unwrap_or(false);
-            drain(&mut self.output_from, &mut self.output)?;
-            drain(&mut self.errors_from, &mut self.errors)?;
+            drain(&mut self.output_from, &mut self.output, self.most)?;
+            drain(&mut self.errors_from, &mut self.errors, self.most)?;
             if ended {
                 return Ok(true);
             }
@@ -166,14 +169,20 @@ impl Traffic {
     }
 }
 
-/// Reads what is there; closes at the end.
-fn drain(from: &mut Option<OwnedFd>, into: &mut Vec<u8>) -> io::Result<()> {
+/// Reads what is there, as far as that has an end; closes at the end of the stream.
+fn drain(from: &mut Option<OwnedFd>, into: &mut Vec<u8>, most: usize) -> io::Result<()> {
     let mut buffer = [0u8; 16 << 10];
-    while let Some(fd) = from {
+    for _ in 0..64 {
+        let Some(fd) = from else { break };
         match nix::unistd::read(fd, &mut buffer) {
             // A terminal that nobody has open any more says EIO.
             Ok(0) | Err(Errno::EIO) => *from = None,
-            Ok(count) => into.extend_from_slice(&buffer[..count]),
+            Ok(count) => {
+                into.extend_from_slice(&buffer[..count]);
+                if into.len() / 2 > most {
+                    into.drain(..into.len() - most);
+                }
+            }
             Err(Errno::EAGAIN) => break,
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),

@@ -1,15 +1,13 @@
 //! Starting a process inside the namespaces of another.
 
 use crate::child::Op;
-use crate::mountfd::open_path;
+use crate::mountfd::{open_in, open_path};
 use crate::process::Identity;
 use crate::start::cgroup::Group;
 use crate::start::{self, Plan, c_string};
 use netloom_runtime::{ContainerSpec, ExecSpec, RuntimeError};
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// What the command reads and writes.
@@ -43,6 +41,10 @@ pub(super) fn join(
         init.open().map_err(|e| failed("open the first process", e))?.ok_or_else(not_running)?;
     let root = open_path(&root_of(init)).map_err(|e| failed("open the root", e))?;
     if !init.alive() {
+        return Err(not_running());
+    }
+    // One that is still on its way into its namespaces stands in ours, or in the workshop.
+    if !arrived(init) {
         return Err(not_running());
     }
     let user = start::user(root.as_fd(), exec.user.as_deref().unwrap_or(&spec.user))?;
@@ -109,15 +111,18 @@ pub(super) fn terminal(
     rows: u16,
     columns: u16,
 ) -> Result<(OwnedFd, OwnedFd), RuntimeError> {
-    let path = root_of(init).join("dev/pts/ptmx");
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open(path)
-        .and_then(|master| start::open_peer(master.into(), rows, columns))
+    // As a process of the container would open it: no link leads to a device of the host.
+    open_path(&root_of(init))
+        .and_then(|root| open_in(root.as_fd(), "dev/pts/ptmx", libc::O_RDWR | libc::O_NOCTTY))
+        .and_then(|master| start::open_peer(master, rows, columns))
         .map(|console| (console.master, console.slave))
         .map_err(|e| RuntimeError::io(format!("make a terminal in container `{}`", spec.name), e))
+}
+
+/// Whether the process has executed its program: until then it shows this program's command line.
+fn arrived(init: &Identity) -> bool {
+    let line = std::fs::read(format!("/proc/{}/cmdline", init.pid)).unwrap_or_default();
+    !line.split(|b| *b == 0).any(|word| word == b"__supervisor")
 }
 
 fn root_of(init: &Identity) -> PathBuf {

@@ -3,6 +3,7 @@
 
 use crate::config::NativeConfig;
 use crate::process::{ended_child, now_ms, reap_child, start_ticks};
+use crate::say::say;
 use netloom_runtime::RuntimeError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -22,6 +23,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// A supervisor that somebody killed has nothing wrong with it.
 const KILLED_DELAY: Duration = Duration::from_millis(5);
 const KILLED: i32 = 128 + libc::SIGKILL;
+/// How often a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Watches children.
 pub(super) struct Children {
@@ -34,6 +37,8 @@ pub(super) struct Children {
     supervisor: Option<Supervisor>,
     restart_at: Option<Instant>,
     delay: Duration,
+    /// Exits that could not be written yet.
+    unwritten: Vec<u8>,
 }
 
 struct Supervisor {
@@ -72,7 +77,18 @@ impl Children {
         let ender = Ender(Arc::new(ender));
         let delay = Duration::ZERO;
         let (supervisor, restart_at) = (None, None);
-        Ok(Children { config, api, exits, signals, end, ender, supervisor, restart_at, delay })
+        Ok(Children {
+            config,
+            api,
+            exits,
+            signals,
+            end,
+            ender,
+            supervisor,
+            restart_at,
+            delay,
+            unwritten: Vec::new(),
+        })
     }
 
     pub fn ender(&self) -> Ender {
@@ -114,7 +130,9 @@ impl Children {
     /// Reaps and restarts until told to end.
     pub fn run(&mut self) {
         loop {
-            let timeout = self.restart_at.map_or(PollTimeout::NONE, |at| {
+            let retry = (!self.unwritten.is_empty()).then(|| Instant::now() + RETRY);
+            let timeout = self.restart_at.into_iter().chain(retry).min();
+            let timeout = timeout.map_or(PollTimeout::NONE, |at| {
                 let left = at.saturating_duration_since(Instant::now());
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             });
@@ -125,6 +143,9 @@ impl Children {
             let _ = poll(&mut fds, timeout);
             let told = fds[1].any().unwrap_or(false);
             while let Ok(Some(_)) = self.signals.read_signal() {}
+            if self.write_exits() {
+                self.ring();
+            }
             self.reap();
             if told {
                 self.end_all();
@@ -133,7 +154,7 @@ impl Children {
             if self.restart_at.is_some_and(|at| at <= Instant::now())
                 && let Err(e) = self.start_supervisor()
             {
-                eprintln!("holder: {e}");
+                say!("holder: {e}");
                 self.later();
             }
         }
@@ -156,23 +177,46 @@ impl Children {
             }
             reap_child(pid);
         }
-        if rung && let Some(s) = &self.supervisor {
+        if rung {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(s) = &self.supervisor {
             // A full line has unread rings already; a broken one is about to be replaced.
             let _ = (&s.doorbell).write(b"x");
         }
     }
 
+    /// Writes what waits to be written; whether there was any and it is now.
+    fn write_exits(&mut self) -> bool {
+        if self.unwritten.is_empty() {
+            return false;
+        }
+        while !self.unwritten.is_empty() {
+            match self.exits.write(&self.unwritten) {
+                Ok(written @ 1..) => drop(self.unwritten.drain(..written)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The disk is full; it may have room again.
+                _ => return false,
+            }
+        }
+        true
+    }
+
     fn record(&mut self, pid: i32, code: i32) {
         let ticks = start_ticks(pid).unwrap_or(0);
         let line = format!("{pid} {ticks} {code} {}\n", now_ms());
-        if let Err(e) = self.exits.write_all(line.as_bytes()) {
-            eprintln!("holder: exit of {pid} with {code} not recorded: {e}");
+        self.unwritten.extend(line.as_bytes());
+        if !self.write_exits() {
+            say!("holder: exit of {pid} with {code} is not on disk yet");
         }
     }
 
     fn supervisor_died(&mut self, code: i32) {
         let lived = self.supervisor.take().map_or(Duration::ZERO, |s| s.since.elapsed());
-        eprintln!("holder: the supervisor ended with {code} after {} ms", lived.as_millis());
+        say!("holder: the supervisor ended with {code} after {} ms", lived.as_millis());
         if lived >= SHORT_LIFE || code == KILLED {
             self.delay = Duration::ZERO;
             self.restart_at = Some(Instant::now() + KILLED_DELAY);

@@ -7,16 +7,19 @@ use crate::{socket, wire};
 use netloom_runtime::RuntimeError;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the holder may take over an answer: it does nothing that takes long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection to a lab's holder.
+/// A way to a lab's holder. Each request has a connection for itself, kept for the next one unless
+/// something went wrong on it: a late answer must not be taken for that of another request.
 #[derive(Debug)]
 pub(crate) struct HolderClient {
-    socket: Mutex<UnixStream>,
+    path: PathBuf,
+    idle: Mutex<Vec<UnixStream>>,
     pub identity: Identity,
 }
 
@@ -24,14 +27,25 @@ impl HolderClient {
     /// Connects to the holder recorded in `layout`; `None` when it does not run.
     pub fn connect(layout: &Layout) -> Result<Option<Self>, RuntimeError> {
         let Some(identity) = recorded(layout).filter(Identity::alive) else { return Ok(None) };
-        let path = layout.holder_socket();
-        let socket = socket::connect(&path)
-            .map_err(|e| RuntimeError::io(format!("connect to {}", path.display()), e))?;
+        let client =
+            HolderClient { path: layout.holder_socket(), idle: Mutex::default(), identity };
+        let socket = client.open()?;
+        client.give_back(socket);
+        Ok(Some(client))
+    }
+
+    fn open(&self) -> Result<UnixStream, RuntimeError> {
+        let socket = socket::connect(&self.path)
+            .map_err(|e| RuntimeError::io(format!("connect to {}", self.path.display()), e))?;
         socket
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| socket.set_write_timeout(Some(PATIENCE)))
             .map_err(|e| RuntimeError::io("set the patience with the holder", e))?;
-        Ok(Some(HolderClient { socket: Mutex::new(socket), identity }))
+        Ok(socket)
+    }
+
+    fn give_back(&self, socket: UnixStream) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
     }
 
     pub fn ask(
@@ -39,11 +53,17 @@ impl HolderClient {
         request: &HolderRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(HolderReply, Vec<OwnedFd>), RuntimeError> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let socket = match idle {
+            Some(socket) => socket,
+            None => self.open()?,
+        };
         let pid = self.identity.pid;
         let failed = |e| RuntimeError::io(format!("talk to the lab's holder, process {pid}"), e);
         wire::send(&socket, request, fds).map_err(failed)?;
-        match wire::receive(&socket).map_err(failed)? {
+        let answer = wire::receive(&socket).map_err(failed)?;
+        self.give_back(socket);
+        match answer {
             Some((HolderReply::Refused(why), _)) => Err(RuntimeError::Remote(why)),
             Some(answer) => Ok(answer),
             None => Err(RuntimeError::Remote("the lab's holder has ended; open it again".into())),
@@ -52,10 +72,22 @@ impl HolderClient {
 
     /// Gives the holder a descriptor to keep; its number there.
     pub fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> Result<i32, RuntimeError> {
-        match self.ask(&HolderRequest::Keep { name: name.to_owned() }, &[fd])? {
-            (HolderReply::Kept(number), _) => Ok(number),
-            (other, _) => Err(unexpected(&other)),
+        let number = self.keep_many(&[(name.to_owned(), fd)])?.pop();
+        number.ok_or_else(|| RuntimeError::Remote("the holder kept nothing".into()))
+    }
+
+    /// Gives the holder descriptors to keep; their numbers there.
+    pub fn keep_many(&self, all: &[(String, BorrowedFd<'_>)]) -> Result<Vec<i32>, RuntimeError> {
+        let mut numbers = Vec::with_capacity(all.len());
+        for some in all.chunks(wire::MOST_FDS) {
+            let names = some.iter().map(|(name, _)| name.clone()).collect();
+            let fds: Vec<_> = some.iter().map(|(_, fd)| *fd).collect();
+            match self.ask(&HolderRequest::Keep { names }, &fds)? {
+                (HolderReply::Kept(some), _) => numbers.extend(some),
+                (other, _) => return Err(unexpected(&other)),
+            }
         }
+        Ok(numbers)
     }
 
     /// A duplicate of a kept descriptor.

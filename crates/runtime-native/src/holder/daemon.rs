@@ -21,6 +21,9 @@ impl Ready {
 /// Forks; `None` in the calling process, the readiness pipe in the daemon.
 pub(super) fn detach(log: &Path) -> Result<Option<Ready>, RuntimeError> {
     let failed = |doing: &str, e: nix::errno::Errno| RuntimeError::io(doing, e.into());
+    // Whatever the caller had open (a lock, a pipe somebody reads to its end) is not the lab's.
+    // SAFETY: plain numbers; nothing here has opened anything yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     let ready = nix::unistd::dup(std::io::stdout())
         .map_err(|e| failed("duplicate the readiness pipe", e))?;
     nix::fcntl::fcntl(&ready, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))

@@ -26,7 +26,12 @@ pub(super) fn serve(
     ender: Ender,
 ) -> Result<(), RuntimeError> {
     let accept = move || {
-        for socket in listener.incoming().flatten() {
+        for socket in listener.incoming() {
+            let Ok(socket) = socket else {
+                // No descriptors are left, most likely; they may be again.
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                continue;
+            };
             let (kept, ender) = (Arc::clone(&kept), ender.clone());
             // A connection that cannot be served is closed, which tells its client.
             let _ = thread("client").spawn(move || converse(&socket, &kept, &ender));
@@ -54,20 +59,27 @@ fn converse(socket: &UnixStream, kept: &Kept, ender: &Ender) {
 
 fn answer(
     request: HolderRequest,
-    mut fds: Vec<OwnedFd>,
+    fds: Vec<OwnedFd>,
     kept: &Kept,
     ender: &Ender,
 ) -> (HolderReply, Option<Arc<OwnedFd>>) {
     let reply = match request {
-        HolderRequest::Keep { name } => match fds.pop() {
-            Some(fd) => {
-                let number = fd.as_raw_fd();
-                let old = kept.all().insert(name, Arc::new(fd));
-                drop(old);
-                HolderReply::Kept(number)
-            }
-            None => HolderReply::Refused(format!("no descriptor came with `{name}`")),
-        },
+        HolderRequest::Keep { names } if names.len() == fds.len() => {
+            let numbers = fds.iter().map(AsRawFd::as_raw_fd).collect();
+            let old: Vec<_> = {
+                let mut all = kept.all();
+                let pairs = names.into_iter().zip(fds);
+                pairs.filter_map(|(name, fd)| all.insert(name, Arc::new(fd))).collect()
+            };
+            drop(old);
+            HolderReply::Kept(numbers)
+        }
+        HolderRequest::Keep { names } => {
+            let (wanted, came) = (names.len(), fds.len());
+            HolderReply::Refused(format!(
+                "{came} descriptors came for {wanted} names: the limit of open files is reached"
+            ))
+        }
         HolderRequest::Get { name } => {
             let fd = kept.all().get(&name).cloned();
             return match fd {

@@ -1,13 +1,14 @@
-//! Control groups, version 1, 2 or both: made when a limit is asked for, or when killing the first
-//! process would not end all others.
+//! Control groups, version 1, 2 or both: made when a limit is asked for, when the first process
+//! manages groups itself, or when killing it would not end all others.
 
 use super::plan::Plan;
 use crate::child::Op;
 use netloom_runtime::{ContainerSpec, PidNs, RuntimeError};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ impl Tree {
 }
 
 /// The groups of one container, one directory a hierarchy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
     directories: Vec<PathBuf>,
 }
@@ -137,7 +138,7 @@ struct Setting {
 }
 
 impl Group {
-    /// Where a container's groups would be, whether they exist or not; empty when it needs none.
+    /// Where a new container's groups will be; empty when it needs none.
     pub fn of(spec: &ContainerSpec) -> Result<Self, RuntimeError> {
         let tree = Tree::get();
         let relative = Self::relative(spec);
@@ -151,18 +152,43 @@ impl Group {
                 directories.push(directory);
             }
         }
+        let add = |list: &mut Vec<PathBuf>, hierarchy: &Hierarchy| {
+            let directory = hierarchy.mount.join(&relative);
+            if !list.contains(&directory) {
+                list.push(directory);
+            }
+        };
+        if spec.cgroup_parent.is_some() && spec.privileged {
+            tree.hierarchies.iter().for_each(|h| add(&mut directories, h));
+        } else if manages_groups(spec)
+            && let Some(h) = tree.with("name=systemd").or_else(|| tree.tracking())
+        {
+            add(&mut directories, h);
+        }
         if directories.is_empty() && (spec.pid != PidNs::Private || spec.cgroup_parent.is_some()) {
             directories.extend(tree.tracking().map(|h| h.mount.join(&relative)));
         }
         Ok(Group { directories })
     }
 
+    /// The hierarchies it has a directory in, each with the directory.
+    pub fn places<'t>(&'t self, tree: &'t Tree) -> Vec<(&'t Hierarchy, &'t Path)> {
+        let of = |d: &'t PathBuf| {
+            let hierarchy = tree.hierarchies.iter().find(|h| d.starts_with(&h.mount))?;
+            Some((hierarchy, d.as_path()))
+        };
+        self.directories.iter().filter_map(of).collect()
+    }
+
     fn relative(spec: &ContainerSpec) -> PathBuf {
+        // Never out of the tree, whatever the file says.
+        let plain = |c: &Component<'_>| matches!(c, Component::Normal(_));
         let default = default_parent();
         let parent = spec.cgroup_parent.as_deref().unwrap_or(&default).trim_matches('/');
+        let parent: PathBuf = Path::new(parent).components().filter(plain).collect();
         // Two state directories may each have a container of this name.
         let place = fnv(spec.rootfs.private.as_os_str().as_encoded_bytes());
-        Path::new(parent).join(format!("{}-{place:08x}", spec.name))
+        parent.join(format!("{}-{place:08x}", spec.name))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -178,7 +204,8 @@ impl Group {
             let unified =
                 tree.hierarchies.iter().find(|h| h.unified && directory.starts_with(&h.mount));
             if let Some(h) = unified {
-                enable(&h.mount, &relative, &h.controllers);
+                let needed: Vec<&str> = settings(spec)?.iter().map(|s| s.controller).collect();
+                enable(&h.mount, &relative, &needed);
             }
             fs::create_dir_all(directory).map_err(io)?;
             if tree.with("cpuset").is_some_and(|h| !h.unified && directory.starts_with(&h.mount)) {
@@ -216,8 +243,9 @@ impl Group {
     /// Kills whatever is in the groups and removes them, and our parent group when it is empty.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_own()?;
-        for parent in self.directories.iter().filter_map(|d| d.parent()) {
-            if parent.file_name().is_some_and(|n| *n == *default_parent()) {
+        let tree = Tree::get();
+        for (hierarchy, directory) in self.places(tree) {
+            for parent in directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount) {
                 // Others may live in it.
                 let _ = fs::remove_dir(parent);
             }
@@ -255,6 +283,13 @@ impl Group {
     }
 }
 
+/// Whether the first process is an init system: it makes groups of its own below the one it finds
+/// itself in, and two of them must not find themselves in the same one.
+fn manages_groups(spec: &ContainerSpec) -> bool {
+    let program = spec.argv.first().map(Path::new).and_then(Path::file_name);
+    spec.privileged && program.is_some_and(|name| name == "init" || name == "systemd")
+}
+
 /// FNV-1a, 32 bits: short names that are the same in every process.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
@@ -281,7 +316,7 @@ fn missing(controller: &str) -> RuntimeError {
 }
 
 /// Enables controllers for the groups below; what is refused shows when a limit is set.
-fn enable(mount: &Path, relative: &Path, controllers: &[String]) {
+fn enable(mount: &Path, relative: &Path, controllers: &[&str]) {
     let mut directory = mount.to_owned();
     for part in relative {
         let _ = fs::create_dir(&directory);
@@ -337,6 +372,14 @@ fn settings(spec: &ContainerSpec) -> Result<Vec<Setting>, RuntimeError> {
         one("cpuset", "cpuset.cpus", "cpuset.cpus", set.clone());
     }
     if let Some(bytes) = asked.memory {
+        // The process that starts it is in the group for a moment, and must not be killed there.
+        const LEAST: u64 = 6 << 20;
+        if bytes < LEAST {
+            return Err(RuntimeError::Unsupported {
+                what: format!("a memory limit of {bytes} bytes"),
+                why: "nothing starts with less than 6 MiB; leave `memory` out for no limit".into(),
+            });
+        }
         one("memory", "memory.limit_in_bytes", "memory.max", bytes.to_string());
     }
     if let Some(pids) = asked.pids {

@@ -150,7 +150,7 @@ fn collect(directory: &Path, found: &mut Vec<HostDevice>) {
         let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
         let Ok(inside) = path.strip_prefix("/dev") else { continue };
         let special = ["pts", "shm", "mqueue", "hugepages", "console", "ptmx"];
-        if special.iter().any(|s| inside == Path::new(s)) {
+        if special.iter().any(|s| inside == Path::new(s)) || is_screen(inside) {
             continue;
         }
         let kind = meta.file_type();
@@ -165,6 +165,15 @@ fn collect(directory: &Path, found: &mut Vec<HostDevice>) {
             });
         }
     }
+}
+
+/// Whether it is one of the host's screens (`tty1`, `vcs1`): an init system in a node would put its
+/// log-in there, and on every node's.
+fn is_screen(device: &Path) -> bool {
+    let name = device.to_string_lossy();
+    let rest = ["tty", "vcsa", "vcsu", "vcs"].iter().find_map(|p| name.strip_prefix(p));
+    // `/dev/tty` itself is the caller's terminal.
+    rest.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit())) && name != "tty"
 }
 
 /// An own devpts, and a terminal in it when one is wanted.

@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +25,23 @@ pub(crate) fn is_host(spec: &ContainerSpec) -> bool {
     spec.rootfs.layers.len() == 1 && spec.rootfs.layers[0] == Path::new("/")
 }
 
+/// Makes the layer below all others of every container: what mounts need to stand on, so that no
+/// container has to make it in its private directory.
+pub(crate) fn make_ground(ground: &Path) -> io::Result<()> {
+    for directory in ["dev", "proc", "sys", "etc"] {
+        DirBuilder::new().recursive(true).mode(0o755).create(ground.join(directory))?;
+    }
+    for file in ["etc/hosts", "etc/resolv.conf", "etc/hostname"] {
+        let made =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(ground.join(file));
+        match made {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes the private directories of a container.
 pub(crate) fn prepare_private(private: &Path) -> io::Result<()> {
     for part in ["upper", "work"] {
@@ -36,6 +53,7 @@ pub(crate) fn prepare_private(private: &Path) -> io::Result<()> {
 /// Mounts the overlay, detached.
 pub(super) fn mount(
     spec: &ContainerSpec,
+    ground: &Path,
     host_upper: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, RuntimeError> {
     let failed = |step: String, e| failed(&spec.name, step, e);
@@ -61,8 +79,11 @@ pub(super) fn mount(
         _ => {}
     }
     let mut wait = Duration::from_millis(1);
+    let mut layers = spec.rootfs.layers.clone();
+    // Layers must not overlap, and the host has all of it.
+    layers.extend((!host && ground.is_dir()).then(|| ground.to_owned()));
     loop {
-        match overlay(&spec.rootfs.layers, &upper, &private.join("work")) {
+        match overlay(&layers, &upper, &private.join("work")) {
             Ok(root) => return Ok(root),
             // The mount of the last run is still being taken down.
             Err((e, _)) if e.raw_os_error() == Some(libc::EBUSY) && wait.as_millis() < 600 => {

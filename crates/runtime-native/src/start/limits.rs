@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use crate::child::Op;
+use crate::say::say;
 use netloom_runtime::{ContainerSpec, RuntimeError};
 
 const NAMES: [(&str, u32); 16] = [
@@ -34,9 +35,11 @@ pub(crate) fn apply(spec: &ContainerSpec, plan: &mut Plan) -> Result<(), Runtime
         let most = host_limit(*resource);
         let hard = limit.hard.min(most);
         if hard < limit.hard {
-            eprintln!(
+            say!(
                 "{}: ulimit {} lowered from {} to {most}, the most this host grants",
-                spec.name, limit.name, limit.hard
+                spec.name,
+                limit.name,
+                limit.hard
             );
         }
         let soft = limit.soft.min(hard);

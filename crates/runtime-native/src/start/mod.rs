@@ -23,7 +23,7 @@ mod workshop;
 pub(crate) use capabilities::apply as capabilities;
 pub(crate) use console::{open_peer, streams, take as take_terminal};
 pub(crate) use environment::{complete, explain as explain_program, joined, program};
-pub(crate) use layers::{is_host, prepare_private};
+pub(crate) use layers::{is_host, make_ground, prepare_private};
 pub(crate) use limits::apply as limits;
 pub(crate) use plan::{Plan, c_string};
 pub(crate) use user::lookup as user;
@@ -38,6 +38,8 @@ use std::path::Path;
 /// What a start needs besides the specification.
 pub(crate) struct Surroundings<'a> {
     pub workshop: &'a Workshop,
+    /// The layer below all others.
+    pub ground: &'a Path,
     /// Where pid and exit are written down; the child writes its pid here first of all.
     pub journal: BorrowedFd<'a>,
     /// Log, for output that does not pass through a terminal.
@@ -72,7 +74,7 @@ pub(crate) fn start(
         (PidNs::Container(_), Some(owner)) => plan.join_pid_namespace(owner)?,
         (PidNs::Container(other), None) => return Err(RuntimeError::NotRunning(other.clone())),
     }
-    let root = layers::mount(spec, around.host_upper)?;
+    let root = layers::mount(spec, around.ground, around.host_upper)?;
     let user = user::lookup(root.as_fd(), &spec.user)?;
     let env = environment::complete(spec, &user);
     let journal = around.journal.as_raw_fd();
@@ -81,10 +83,10 @@ pub(crate) fn start(
         group.join(&mut plan)?;
     }
     network::enter(spec, around.kept_network, &mut plan)?;
-    around.workshop.enter(spec, &mut plan);
+    let groups = around.workshop.enter(spec, &mut plan)?;
     plan.attach_root(root);
     plan.step(Op::Hostname { name: spec.hostname.clone().into_bytes() });
-    system::mount(spec, &mut plan)?;
+    system::mount(spec, groups, around.cgroup, &mut plan)?;
     let console = devices::mount(spec, &user, &mut plan)?;
     tmpfs::mount(spec, &mut plan)?;
     binds::mount(spec, &mut plan)?;

@@ -84,12 +84,6 @@ impl Plan {
         Ok(())
     }
 
-    /// Makes one directory of the container whose parent is there.
-    pub fn make_directory_at(&mut self, path: &str, mode: u32) -> Result<(), RuntimeError> {
-        self.tolerant(Op::Mkdir { path: c_string(path)?, mode }, Tolerate::Exists);
-        Ok(())
-    }
-
     /// Makes the parents of a path of the container.
     pub fn make_parents(&mut self, path: &Path) -> Result<(), RuntimeError> {
         match path.parent().and_then(Path::to_str) {

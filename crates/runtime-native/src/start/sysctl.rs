@@ -40,7 +40,7 @@ pub(super) fn write(spec: &ContainerSpec, plan: &mut Plan) -> Result<(), Runtime
             return Err(refuse("there is no such parameter"));
         }
         let path = c_string(&format!("{ROOT}{path}"))?;
-        plan.step(Op::WriteFile { path, data: value.clone().into_bytes() });
+        plan.step(Op::Parameter { path, data: value.clone().into_bytes() });
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ fn path_of(key: &str) -> String {
 
 /// The error for a parameter that could not be written.
 pub(super) fn explain(op: &Op, error: &io::Error) -> Option<RuntimeError> {
-    let Op::WriteFile { path, data } = op else { return None };
+    let Op::Parameter { path, data } = op else { return None };
     let key = path.to_str().ok()?.strip_prefix(ROOT)?.replace('/', ".");
     let value = String::from_utf8_lossy(data);
     let why = match error.raw_os_error() {

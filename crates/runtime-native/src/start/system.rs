@@ -1,17 +1,25 @@
 //! `/proc`, `/sys` and the control group tree below it.
 
-use super::cgroup;
+use super::cgroup::{self, Group};
 use super::plan::Plan;
 use crate::child::{Op, Tolerate};
+use crate::mountfd::clone_tree;
 use netloom_runtime::{ContainerSpec, NetworkNs, RuntimeError};
 use nix::mount::MsFlags;
+use std::os::fd::RawFd;
+use std::path::Path;
 
 /// What kernel file systems are mounted with.
 pub(super) fn safe() -> u64 {
     (MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC).bits()
 }
 
-pub(super) fn mount(spec: &ContainerSpec, plan: &mut Plan) -> Result<(), RuntimeError> {
+pub(super) fn mount(
+    spec: &ContainerSpec,
+    groups: Option<RawFd>,
+    group: Option<&Group>,
+    plan: &mut Plan,
+) -> Result<(), RuntimeError> {
     let read_only = if spec.privileged { 0 } else { MsFlags::MS_RDONLY.bits() };
     for path in ["/proc", "/sys", "/dev"] {
         plan.make_directory(path, 0o755)?;
@@ -23,36 +31,37 @@ pub(super) fn mount(spec: &ContainerSpec, plan: &mut Plan) -> Result<(), Runtime
         _ => Tolerate::Nothing,
     };
     plan.mount_from("sysfs", "sysfs", "/sys", safe() | read_only, "", tolerate);
-    mount_cgroups(read_only, plan)
+    mount_cgroups(spec, groups, group, plan)
 }
 
-/// As Docker does: one mount on a unified tree, otherwise one a hierarchy.
-fn mount_cgroups(read_only: u64, plan: &mut Plan) -> Result<(), RuntimeError> {
-    let flags = safe() | read_only;
-    let root = "/sys/fs/cgroup";
-    let tree = cgroup::Tree::get();
-    if tree.unified_only() {
-        plan.mount_from("cgroup", "cgroup2", root, flags, "", Tolerate::Anything);
-        return Ok(());
-    }
-    if tree.hierarchies().is_empty() {
-        return Ok(());
-    }
-    let whole = safe();
-    plan.mount_from("tmpfs", "tmpfs", root, whole, "mode=755,size=64k", Tolerate::Missing);
-    for hierarchy in tree.hierarchies() {
-        let target = format!("{root}/{}", hierarchy.directory());
-        plan.make_directory_at(&target, 0o755)?;
-        let (fstype, data) = hierarchy.mount_as();
-        plan.mount_from("cgroup", fstype, &target, flags, &data, Tolerate::Anything);
-        for (link, to) in hierarchy.links() {
-            let path = super::c_string(&format!("{root}/{link}"))?;
-            plan.tolerant(Op::Symlink { to: super::c_string(&to)?, path }, Tolerate::Anything);
+/// The tree the workshop has mounted, read-only, and over it the hierarchies in which the node has
+/// a group of its own: a privileged node may write there, and only there.
+fn mount_cgroups(
+    spec: &ContainerSpec,
+    shared: Option<RawFd>,
+    group: Option<&Group>,
+    plan: &mut Plan,
+) -> Result<(), RuntimeError> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let Some(fd) = shared else {
+        // The machine's own tree, to look at.
+        if let Ok(tree) = clone_tree(Path::new(ROOT), true, true) {
+            let fd = plan.own(tree);
+            plan.tolerant(Op::Attach { fd, target: super::c_string(ROOT)? }, Tolerate::Missing);
         }
-    }
-    if read_only != 0 {
-        let remount = MsFlags::MS_REMOUNT.bits() | flags;
-        plan.mount_from("tmpfs", "tmpfs", root, remount, "mode=755,size=64k", Tolerate::Anything);
+        return Ok(());
+    };
+    plan.tolerant(Op::Attach { fd, target: super::c_string(ROOT)? }, Tolerate::Missing);
+    let tree = cgroup::Tree::get();
+    for (hierarchy, directory) in group.map(|g| g.places(tree)).unwrap_or_default() {
+        let target = match tree.unified_only() {
+            true => ROOT.to_owned(),
+            false => format!("{ROOT}/{}", hierarchy.directory()),
+        };
+        let own = clone_tree(directory, false, !spec.privileged)
+            .map_err(|e| plan.failed(format!("open {}", directory.display()), e))?;
+        let fd = plan.own(own);
+        plan.tolerant(Op::Attach { fd, target: super::c_string(&target)? }, Tolerate::Missing);
     }
     Ok(())
 }

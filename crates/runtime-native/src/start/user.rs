@@ -52,10 +52,17 @@ fn resolve(
         what,
         why: format!("the container's {file} does not have it; use a number or another name"),
     };
+    // An entry that is broken must not make anybody root.
+    let id = |text: &str| {
+        text.parse::<u32>().map_err(|_| RuntimeError::Unsupported {
+            what: format!("user `{wanted}`"),
+            why: format!("the container's /etc/passwd has `{text}` where a number belongs"),
+        })
+    };
     let mut user = match (&entry, number) {
         (Some(fields), _) => User {
-            uid: fields[2].parse().unwrap_or(0),
-            gid: fields[3].parse().unwrap_or(0),
+            uid: id(fields[2])?,
+            gid: id(fields[3])?,
             groups: Vec::new(),
             home: fields[5].to_owned(),
         },

@@ -8,6 +8,7 @@ use super::lock;
 use crate::config::Layout;
 use crate::holder::HolderClient;
 use crate::record::Directory;
+use crate::say::say;
 use crate::splice;
 use netloom_runtime::RuntimeError;
 use nix::errno::Errno;
@@ -20,6 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 const PIPE_IN: &str = "runtime:console-in";
 const PIPE_OUT: &str = "runtime:console-out";
@@ -83,7 +85,10 @@ impl Console {
             names: HashMap::new(),
             hung: Vec::new(),
         };
-        inner.rescue(layout).map_err(|e| RuntimeError::io("empty the console pipe", e))?;
+        if let Err(e) = inner.rescue(layout) {
+            // It stays in the pipe until there is room.
+            say!("supervisor: empty the console pipe: {e}");
+        }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         Ok(Console { epoll, inner: Mutex::new(inner) })
     }
@@ -100,7 +105,7 @@ impl Console {
             Ok(())
         });
         if let Err(e) = result {
-            eprintln!("supervisor: terminal of {name} is not logged: {e}");
+            say!("supervisor: terminal of {name} is not logged: {e}");
         }
     }
 
@@ -117,18 +122,22 @@ impl Console {
     /// Lets go of a terminal.
     pub fn forget(&self, name: &str, holder: &HolderClient) {
         let mut inner = lock(&self.inner);
-        let Some(terminal) = inner.terminals.remove(name) else { return };
-        inner.names.remove(&(terminal.master.as_raw_fd() as u64));
-        inner.hung.retain(|other| other != name);
-        let _ = self.epoll.delete(&terminal.master);
+        let terminal = inner.terminals.remove(name);
+        if let Some(terminal) = &terminal {
+            inner.names.remove(&(terminal.master.as_raw_fd() as u64));
+            inner.hung.retain(|other| other != name);
+            let _ = self.epoll.delete(&terminal.master);
+        }
         drop(inner);
         drop(terminal);
+        // The holder has it from before the start, whether that came to anything or not.
         let _ = holder.release(vec![key(name)]);
     }
 
     /// Copies for ever.
     pub fn run(&self) {
         let mut events = [EpollEvent::empty(); 64];
+        let mut looked = Instant::now();
         loop {
             let waiting = !lock(&self.inner).hung.is_empty();
             let timeout = if waiting { EpollTimeout::from(HUNG) } else { EpollTimeout::NONE };
@@ -136,7 +145,7 @@ impl Console {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(e) => {
-                    eprintln!("supervisor: waiting for terminals: {e}");
+                    say!("supervisor: waiting for terminals: {e}");
                     return;
                 }
             };
@@ -151,7 +160,8 @@ impl Console {
                     inner.hung.push(name);
                 }
             }
-            if count == 0 {
+            if looked.elapsed() >= Duration::from_millis(HUNG.into()) {
+                looked = Instant::now();
                 for name in std::mem::take(&mut inner.hung) {
                     let Some(terminal) = inner.terminals.get(&name) else { continue };
                     let token = terminal.master.as_raw_fd() as u64;
@@ -173,11 +183,16 @@ enum Copied {
 
 impl Inner {
     fn copy(&mut self, name: &str) -> Copied {
+        // What a full disk left in the pipe belongs to the one who wrote it.
+        if let Err(e) = self.drain_rest() {
+            say!("supervisor: logs wait: {e}");
+            return Copied::HungUp;
+        }
         if self.current.as_deref() != Some(name) {
             let mut text = [0u8; 256];
             text[..name.len().min(256)].copy_from_slice(&name.as_bytes()[..name.len().min(256)]);
             if let Err(e) = self.owner.write_all_at(&text, 0) {
-                eprintln!("supervisor: {}: {e}", name);
+                say!("supervisor: {}: {e}", name);
             }
             self.current = Some(name.to_owned());
         }
@@ -190,16 +205,35 @@ impl Inner {
                     Some(libc::EAGAIN | libc::EINTR) => Copied::Nothing,
                     Some(libc::EIO) => Copied::HungUp,
                     _ => {
-                        eprintln!("supervisor: reading the terminal of {name}: {e}");
+                        say!("supervisor: reading the terminal of {name}: {e}");
                         Copied::HungUp
                     }
                 };
             }
         }
         if let Err(e) = self.drain_to(&terminal.log) {
-            eprintln!("supervisor: writing the log of {name}: {e}");
+            say!("supervisor: writing the log of {name}: {e}");
         }
         Copied::Some
+    }
+
+    fn drain_rest(&self) -> io::Result<()> {
+        if splice::waiting(&self.pipe_out)? == 0 {
+            return Ok(());
+        }
+        match self.current.as_ref().and_then(|name| self.terminals.get(name)) {
+            Some(owner) => self.drain_to(&owner.log),
+            // Its log is gone.
+            None => self.discard(),
+        }
+    }
+
+    fn discard(&self) -> io::Result<()> {
+        let mut buffer = [0u8; 4096];
+        while splice::waiting(&self.pipe_out)? > 0 {
+            nix::unistd::read(&self.pipe_out, &mut buffer)?;
+        }
+        Ok(())
     }
 
     /// Moves all that is in the pipe to the end of a log.
@@ -222,7 +256,10 @@ impl Inner {
         self.owner.read_exact_at(&mut text, 0)?;
         let name = String::from_utf8_lossy(&text);
         let path: PathBuf = Directory(layout.container(name.trim_end_matches('\0'))).log();
-        self.drain_to(&open_log(&path)?)
+        match path.parent().is_some_and(Path::is_dir) {
+            true => self.drain_to(&open_log(&path)?),
+            false => self.discard(),
+        }
     }
 }
 

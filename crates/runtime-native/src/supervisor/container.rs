@@ -4,7 +4,7 @@ use super::lock;
 use crate::process::Identity;
 use crate::record::{Directory, Record};
 use crate::start::cgroup::Group;
-use netloom_runtime::{ContainerSpec, ContainerState, Health, RestartPolicy, RuntimeError, Status};
+use netloom_runtime::{ContainerSpec, ContainerState, Health, RestartPolicy, Status};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(super) struct Life {
     pub started_ms: Option<u64>,
     pub finished_ms: Option<u64>,
     pub restarts: u32,
+    /// The next restart is one that was counted already and came to nothing with its supervisor.
+    pub counted: bool,
     /// Started, and not stopped since.
     pub wanted: bool,
     /// Waiting for the restart delay.
@@ -46,16 +48,16 @@ pub(super) struct Life {
 }
 
 impl Container {
-    pub fn new(record: Record, directory: Directory) -> Result<Self, RuntimeError> {
-        Ok(Container {
-            group: Group::of(&record.spec)?,
+    pub fn new(record: Record, directory: Directory) -> Self {
+        Container {
+            group: record.group,
             id: record.id,
             spec: record.spec,
             directory,
             operation: Mutex::default(),
             life: Mutex::default(),
             changed: Condvar::new(),
-        })
+        }
     }
 
     pub fn life(&self) -> MutexGuard<'_, Life> {
@@ -108,7 +110,8 @@ impl Container {
                 RestartPolicy::No => false,
                 RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
                 RestartPolicy::OnFailure(most) => {
-                    life.exit_code != Some(0) && most.is_none_or(|most| life.restarts < most)
+                    life.exit_code != Some(0)
+                        && most.is_none_or(|most| life.counted || life.restarts < most)
                 }
             }
     }
@@ -118,8 +121,11 @@ impl Life {
     /// How long to wait before the next run.
     pub fn next_delay(&mut self) -> Duration {
         let long = self.since.take().is_some_and(|since| since.elapsed() >= LONG_RUN);
-        self.delay = if long || self.delay.is_zero() {
+        self.delay = if long {
             FIRST_DELAY
+        } else if self.delay.is_zero() {
+            // After the death of a supervisor the delay is what it would have been.
+            FIRST_DELAY.saturating_mul(1 << self.restarts.min(9)).min(LONGEST_DELAY)
         } else {
             (self.delay * 2).min(LONGEST_DELAY)
         };
@@ -130,5 +136,6 @@ impl Life {
     pub fn forget_failures(&mut self) {
         self.delay = Duration::ZERO;
         self.restarts = 0;
+        self.counted = false;
     }
 }

@@ -1,9 +1,10 @@
 //! Exits: the holder writes them to a file and rings; here they reach their containers.
 
-use super::container::Container;
+use super::container::{Container, Life};
 use super::timers::Job;
 use super::{Supervisor, lock};
 use crate::process::now_ms;
+use crate::say::say;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -129,13 +130,14 @@ impl Supervisor {
     /// A first process has ended.
     pub(super) fn ended(self: &Arc<Self>, container: &Arc<Container>, exit: Exit) {
         // All it wrote is in the log before anyone hears of the end.
-        self.console.finish(&container.spec.name, &self.holder);
         if !container.group.is_empty() && container.spec.pid != netloom_runtime::PidNs::Private {
+            // First, or what it left behind could write for ever.
             let _ = container.group.remove();
         }
+        self.console.finish(&container.spec.name, &self.holder);
         let line = format!("exit {} {}", exit.code, exit.ms);
         if let Err(e) = container.directory.note(&line) {
-            eprintln!("supervisor: {}: {e}", container.spec.name);
+            say!("supervisor: {}: {e}", container.spec.name);
         }
         let mut life = container.life();
         life.running = None;
@@ -147,11 +149,15 @@ impl Supervisor {
         if restart {
             self.restart_later(container, &mut life);
         } else if container.spec.auto_remove && life.wanted {
-            let (name, generation) = (container.spec.name.clone(), life.generation);
-            self.timers.at(Instant::now(), Job::Remove { name, generation });
+            self.remove_soon(container, &life);
         }
         drop(life);
         container.changed();
+    }
+
+    pub(super) fn remove_soon(&self, container: &Container, life: &Life) {
+        let (name, generation) = (container.spec.name.clone(), life.generation);
+        self.timers.at(Instant::now(), Job::Remove { name, generation });
     }
 
     /// Notes the end of a process that nobody saw ending.

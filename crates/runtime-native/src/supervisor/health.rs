@@ -8,6 +8,11 @@ use netloom_runtime::{ExecSpec, Health};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What is kept of a check's output: nobody reads it.
+const SAID: usize = 4 << 10;
+/// No clock goes much further.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 impl Supervisor {
     /// Plans the first check of a run.
     pub(super) fn begin_checks(&self, container: &Container, generation: u64) {
@@ -42,7 +47,7 @@ impl Supervisor {
             timeout: Some(check.timeout),
             ..ExecSpec::default()
         };
-        let result = exec::run(&container.spec, &container.group, &init, &command);
+        let result = exec::run(&container.spec, &container.group, &init, &command, SAID);
         let fine = result.is_ok_and(|output| output.code == 0);
         let starting = since.is_some_and(|since| since.elapsed() < check.start_period);
         let failures = match (fine, starting) {
@@ -63,6 +68,7 @@ impl Supervisor {
         }
         container.changed();
         let name = name.to_owned();
-        self.timers.at(Instant::now() + check.interval, Job::Check { name, generation, failures });
+        let interval = check.interval.min(LONGEST);
+        self.timers.at(Instant::now() + interval, Job::Check { name, generation, failures });
     }
 }

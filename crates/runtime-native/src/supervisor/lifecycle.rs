@@ -3,8 +3,10 @@
 use super::container::{Container, Life};
 use super::timers::Job;
 use super::{Supervisor, lock};
+use crate::process::boot_ms;
 use crate::process::{Identity, boot_id, heeds, now_ms, start_ticks};
 use crate::record::{Directory, append, check_name};
+use crate::say::say;
 use crate::start::{self, Surroundings};
 use netloom_runtime::{ContainerSpec, ContainerState, Health, NetworkNs, PidNs, RuntimeError};
 use std::fs;
@@ -24,8 +26,10 @@ impl Supervisor {
     pub(super) fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         check_name(&spec.name)?;
         let directory = Directory(self.layout.container(&spec.name));
-        let mut containers = lock(&self.containers);
-        if let Some(known) = containers.get(&spec.name) {
+        let place = spec.name.bytes().fold(0, |sum, b| sum + usize::from(b)) % self.creating.len();
+        let _creating = lock(&self.creating[place]);
+        let known = lock(&self.containers).get(&spec.name).cloned();
+        if let Some(known) = known {
             return if known.spec == *spec {
                 Ok(())
             } else {
@@ -33,16 +37,13 @@ impl Supervisor {
             };
         }
         let record = directory.create(spec)?;
-        let container = Container::new(record, directory.clone());
-        let prepared = container.and_then(|container| {
-            let private = &spec.rootfs.private;
-            start::prepare_private(private)
-                .map_err(|e| RuntimeError::io(format!("make {}", private.display()), e))?;
-            Ok(container)
-        });
+        let private = &spec.rootfs.private;
+        let prepared = start::prepare_private(private)
+            .map_err(|e| RuntimeError::io(format!("make {}", private.display()), e));
         match prepared {
-            Ok(container) => {
-                containers.insert(spec.name.clone(), Arc::new(container));
+            Ok(()) => {
+                let container = Container::new(record, directory);
+                lock(&self.containers).insert(spec.name.clone(), Arc::new(container));
                 Ok(())
             }
             Err(e) => {
@@ -60,13 +61,13 @@ impl Supervisor {
             if life.removed {
                 return Err(RuntimeError::NotFound(name.to_owned()));
             }
-            life.forget_failures();
             if life.running.is_some() {
                 return Ok({
                     drop(life);
                     container.state()
                 });
             }
+            life.forget_failures();
         }
         if container.directory.journal_length() > 16 << 10 {
             let _ = container.directory.compact();
@@ -82,7 +83,7 @@ impl Supervisor {
         let offset = self.exits.offset();
         let now = now_ms();
         let restarts = container.life().restarts;
-        append(&mut journal, &format!("start {offset} {now} {restarts}"))
+        append(&mut journal, &format!("start {offset} {now} {restarts} {}", boot_ms()))
             .map_err(|e| RuntimeError::io(format!("record the start of {}", spec.name), e))?;
         let started = self.surround(container, journal.as_fd());
         let started = match started {
@@ -142,6 +143,7 @@ impl Supervisor {
             spec,
             Surroundings {
                 workshop: &self.workshop,
+                ground: &self.layout.ground(),
                 journal,
                 log: &container.directory.log(),
                 kept_network,
@@ -176,7 +178,7 @@ impl Supervisor {
     pub(super) fn stop(&self, name: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
         let container = self.find(name)?;
         let _operation = lock(&container.operation);
-        container.directory.note("stop")?;
+        self.note_stop(&container);
         let running = {
             let mut life = container.life();
             life.wanted = false;
@@ -196,6 +198,13 @@ impl Supervisor {
             container.wait_ended(grace);
         }
         self.end(&container)
+    }
+
+    /// A full disk must not keep anybody from stopping things.
+    fn note_stop(&self, container: &Container) {
+        if let Err(e) = container.directory.note("stop") {
+            say!("supervisor: {}: {e}", container.spec.name);
+        }
     }
 
     /// Kills the first process and waits until it is gone.
@@ -228,7 +237,7 @@ impl Supervisor {
                     why: "it is running; stop it first, or force the removal".into(),
                 });
             }
-            container.directory.note("stop")?;
+            self.note_stop(&container);
             container.life().wanted = false;
             self.end(&container)?;
         }
@@ -258,7 +267,7 @@ impl Supervisor {
     /// Restarts and removes what is due, for ever.
     pub(super) fn run_restarts(self: &Arc<Self>) {
         loop {
-            let failed = |name: &str, e| eprintln!("supervisor: {name}: {e}");
+            let failed = |name: &str, e| say!("supervisor: {name}: {e}");
             match self.timers.next_restart() {
                 Job::Restart { name, generation } => {
                     let Ok(container) = self.find(&name) else { continue };
@@ -290,7 +299,9 @@ impl Supervisor {
             if life.generation != generation || !life.restarting || !life.wanted {
                 return Ok(());
             }
-            life.restarts += 1;
+            if !std::mem::take(&mut life.counted) {
+                life.restarts += 1;
+            }
         }
         let result = self.launch(container);
         if result.is_err() {

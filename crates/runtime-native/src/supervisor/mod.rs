@@ -13,7 +13,8 @@ mod timers;
 
 use crate::config::{Layout, NativeConfig};
 use crate::holder::HolderClient;
-use crate::start::Workshop;
+use crate::say::say;
+use crate::start::{Workshop, make_ground};
 use console::Console;
 use container::Container;
 use exits::Exits;
@@ -31,6 +32,8 @@ pub(crate) struct Supervisor {
     layout: Layout,
     holder: HolderClient,
     workshop: Workshop,
+    /// One of these is held while a container of a name that falls to it is created.
+    creating: [Mutex<()>; 16],
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     exits: Exits,
     console: Console,
@@ -60,10 +63,14 @@ pub fn main(state_dir: &Path) -> Result<(), RuntimeError> {
         containers: Mutex::default(),
         host_upper: Mutex::default(),
         workshop: Workshop::new()?,
+        creating: Default::default(),
         layout,
         holder,
     });
     supervisor.recover()?;
+    if let Err(e) = make_ground(&supervisor.layout.ground()) {
+        say!("supervisor: nodes make their mount points themselves: {e}");
+    }
     let run = |name: &str, body: fn(&Arc<Supervisor>)| {
         let supervisor = Arc::clone(&supervisor);
         thread(name)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Threads that restart and remove.
 pub(super) const RESTARTERS: usize = 2;
 /// Threads that run health checks; each is busy as long as its check is.
-pub(super) const CHECKERS: usize = 6;
+pub(super) const CHECKERS: usize = 16;
 
 /// Something to do.
 #[derive(Debug, Clone)]

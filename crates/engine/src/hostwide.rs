@@ -1,0 +1,103 @@
+//! Settings of the host that management networks change, written down before they are changed and
+//! put back when the last network goes.
+
+use crate::EngineError;
+use crate::ledger::Locked;
+use netloom_datapath::mgmt::MgmtSpec;
+use netloom_datapath::{Netns, Socket, addr, sysctl};
+use nix::errno::Errno;
+
+/// Turning these on or off turns others on or off with them, so they are put back first.
+const SWITCHES: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+
+/// Writes down what making a network changes: forwarding with all that hangs on it, and addresses
+/// on a bridge that is not ours.
+pub fn note(host: &Netns, locked: &mut Locked, spec: &MgmtSpec) -> Result<(), EngineError> {
+    if spec.external_access {
+        for (v4, key) in [(true, SWITCHES[0]), (false, SWITCHES[1])] {
+            let used = spec.gateways.iter().any(|g| g.address.is_ipv4() == v4);
+            let before = if used { sysctl::read(host, key)? } else { "1".into() };
+            if before.trim() != "1" && !locked.ledger.sysctls.contains_key(key) {
+                for key in followers(host, v4)? {
+                    let before = sysctl::read(host, &key)?;
+                    locked.ledger.sysctls.entry(key).or_insert(before);
+                }
+                locked.ledger.sysctls.insert(key.into(), before);
+            }
+        }
+        locked.save()?;
+        keep_learned_routes(host, locked)?;
+    }
+    if spec.foreign {
+        let mut socket = Socket::open_in(host)?;
+        let have = addr::list(&mut socket, &spec.bridge)?;
+        let new = spec.gateways.iter().filter(|g| have.iter().all(|h| h.cidr != **g));
+        let new: Vec<String> = new.map(ToString::to_string).collect();
+        let added = locked.ledger.added.entry(spec.bridge.clone()).or_default();
+        added.extend(new);
+        locked.save()?;
+    }
+    Ok(())
+}
+
+/// What the kernel changes by itself when forwarding is switched.
+fn followers(host: &Netns, v4: bool) -> Result<Vec<String>, EngineError> {
+    let family = if v4 { "ipv4" } else { "ipv6" };
+    let names = host.run_in(|| -> std::io::Result<Vec<String>> {
+        std::fs::read_dir(format!("/proc/sys/net/{family}/conf"))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    })??;
+    let each = names.into_iter().filter(|name| name != "all");
+    let mut out: Vec<String> =
+        each.map(|name| format!("{family}/conf/{name}/forwarding")).collect();
+    if v4 {
+        out.push("ipv4/conf/all/accept_redirects".into());
+    }
+    Ok(out)
+}
+
+/// A host that forwards IPv6 forgets what routers told it, unless an interface insists.
+fn keep_learned_routes(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
+    if !locked.ledger.sysctls.contains_key(SWITCHES[1]) {
+        return Ok(());
+    }
+    for key in followers(host, false)? {
+        let key = key.replace("/forwarding", "/accept_ra");
+        if sysctl::read(host, &key)?.trim() == "1" {
+            locked.ledger.sysctls.entry(key.clone()).or_insert_with(|| "1".into());
+            locked.save()?;
+            sysctl::write(host, &key, "2")?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts everything back.
+pub fn restore(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
+    let mut settings = std::mem::take(&mut locked.ledger.sysctls);
+    for key in SWITCHES {
+        if let Some(before) = settings.remove(key) {
+            sysctl::write(host, key, &before)?;
+        }
+    }
+    for (key, before) in settings {
+        // An interface that is gone took its settings along.
+        if sysctl::read(host, &key).is_ok_and(|now| now != before) {
+            sysctl::write(host, &key, &before)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the addresses off a bridge that is not ours.
+pub fn withdraw(host: &Netns, locked: &mut Locked, bridge: &str) -> Result<(), EngineError> {
+    let mut socket = Socket::open_in(host)?;
+    for text in locked.ledger.added.remove(bridge).unwrap_or_default() {
+        match addr::ensure_absent(&mut socket, bridge, text.parse()?) {
+            Err(e) if !matches!(e.errno(), None | Some(Errno::ENODEV)) => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
