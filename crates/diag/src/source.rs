@@ -39,6 +39,8 @@ pub struct SourceFile {
     /// The whole text.
     pub text: String,
     line_starts: Vec<u32>,
+    /// Whether each line is plain ASCII: columns are bytes there, and need no counting.
+    ascii: Vec<bool>,
 }
 
 impl SourceFile {
@@ -48,7 +50,8 @@ impl SourceFile {
         let line_starts = std::iter::once(0)
             .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1))
             .collect();
-        SourceFile { name: name.into(), text, line_starts }
+        let ascii = text.split('\n').map(str::is_ascii).collect();
+        SourceFile { name: name.into(), text, line_starts, ascii }
     }
 
     /// Line and column of a byte offset.
@@ -56,15 +59,22 @@ impl SourceFile {
         let offset = offset.min(self.text.len() as u32);
         let line = self.line_starts.partition_point(|s| *s <= offset) - 1;
         let start = self.line_starts[line] as usize;
-        let column = self.text.get(start..offset as usize).map_or(0, |s| s.chars().count());
+        let column = match self.ascii[line] {
+            true => offset as usize - start,
+            false => self.text.get(start..offset as usize).map_or(0, |s| s.chars().count()),
+        };
         Position { line: line + 1, column: column + 1 }
     }
 
     /// Byte offset of a line (from 1) and a column (characters, from 0).
     pub fn offset(&self, line: usize, column: usize) -> u32 {
-        let Some(start) = self.line_starts.get(line.saturating_sub(1)) else {
+        let number = line.saturating_sub(1);
+        let Some(start) = self.line_starts.get(number) else {
             return self.text.len() as u32;
         };
+        if self.ascii[number] {
+            return (*start as usize).saturating_add(column).min(self.text.len()) as u32;
+        }
         let rest = &self.text[*start as usize..];
         let bytes = rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i);
         *start + bytes as u32

@@ -1,5 +1,6 @@
 //! The file's text to a checked tree: render, expand, parse, and compare with the format's table.
 
+use crate::actions::{actions, unbalanced};
 use crate::expand::{Expanded, expand};
 use crate::inputs::Inputs;
 use crate::render;
@@ -31,6 +32,15 @@ pub fn read(
     let mut source = sources.add(file.clone());
     if file.text.contains("{{") {
         let data = variables(inputs, sources, found)?;
+        if let Some((place, what)) = unbalanced(&file.text) {
+            let (start, end) = (place.start as u32, place.end as u32);
+            found.push(
+                Diagnostic::error("template", what)
+                    .at(Span { source, start, end })
+                    .hint("each `if`, `range`, `with`, `block` and `define` has one `{{ end }}`"),
+            );
+            return None;
+        }
         match render::render(&file.text, &inputs.templates, &data) {
             Ok(text) => {
                 if text.contains("<no value>") {
@@ -139,10 +149,10 @@ fn template_error(file: &SourceFile, source: SourceId, e: &TemplateError) -> Dia
             }
             Span { source, start, end: start + 1 }
         }
-        None => {
-            let start = file.text.find("{{").unwrap_or(0) as u32;
-            Span { source, start, end: start + 2 }
-        }
+        None => match suspect(&file.text, &message) {
+            Some(place) => Span { source, start: place.start as u32, end: place.end as u32 },
+            None => Span::start_of(source),
+        },
     };
     let jinja = ["{%", "{{%", "{#"].iter().any(|m| file.text.contains(m));
     let hint = if jinja {
@@ -158,6 +168,21 @@ fn template_error(file: &SourceFile, source: SourceId, e: &TemplateError) -> Dia
     Diagnostic::error("template", format!("the template cannot be rendered: {message}"))
         .at(span)
         .maybe_hint(hint)
+}
+
+/// The engine does not say where an action failed: it is the only one, or the first with a word of
+/// the message in it.
+fn suspect(text: &str, message: &str) -> Option<std::ops::Range<usize>> {
+    let all = actions(text);
+    if let [only] = all.as_slice() {
+        return Some(only.start - 2..only.start);
+    }
+    let word = message.rsplit([' ', '`', '"', ':']).find(|word| word.len() > 1)?;
+    let of = |action: &std::ops::Range<usize>| {
+        let at = action.start + text[action.clone()].find(word)?;
+        Some(at..at + word.len())
+    };
+    all.iter().find_map(of)
 }
 
 fn check_object(node: &mut Node, shape: &'static Shape, found: &mut Diagnostics) {

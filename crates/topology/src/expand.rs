@@ -32,8 +32,17 @@ impl Expanded {
     }
 }
 
+/// Deepest nesting of `${A:-${B:-...}}` that is followed; deeper ones stay as they are.
+const DEEPEST: usize = 32;
+
 /// Expands all references of a text.
 pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Expanded {
+    expand_at(text, env, 0)
+}
+
+fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Expanded {
+    // Up to here no brace closes what is open: looked for once a line, not once a reference.
+    let mut unclosed_until = 0;
     let mut out = Expanded { text: String::with_capacity(text.len()), pieces: Vec::new() };
     let mut copied = 0;
     let mut at = 0;
@@ -43,7 +52,15 @@ pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Expanded {
             at += 1;
             continue;
         }
-        let Some((value, length)) = reference(&text[at..], env) else {
+        let open = bytes.get(at + 1) == Some(&b'{');
+        if open && (depth >= DEEPEST || at < unclosed_until) {
+            at += 1;
+            continue;
+        }
+        let Some((value, length)) = reference(&text[at..], env, depth) else {
+            if open && matching_brace(&text[at + 2..]).is_none() {
+                unclosed_until = text[at..].find('\n').map_or(text.len(), |end| at + end);
+            }
             at += 1;
             continue;
         };
@@ -68,14 +85,14 @@ impl Expanded {
 }
 
 /// The value of the reference a text begins with, and its length; `None` when it stays as it is.
-fn reference(text: &str, env: &BTreeMap<String, String>) -> Option<(String, usize)> {
+fn reference(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Option<(String, usize)> {
     let rest = &text[1..];
     if rest.starts_with('$') {
         return Some(("$".into(), 2));
     }
     if let Some(inner) = rest.strip_prefix('{') {
         let close = matching_brace(inner)?;
-        let value = braced(&inner[..close], env)?;
+        let value = braced(&inner[..close], env, depth)?;
         return Some((value, close + 3));
     }
     let length = name_length(rest);
@@ -110,7 +127,7 @@ fn matching_brace(text: &str) -> Option<usize> {
     None
 }
 
-fn braced(inner: &str, env: &BTreeMap<String, String>) -> Option<String> {
+fn braced(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Option<String> {
     let length = name_length(inner);
     if length == 0 {
         return None;
@@ -126,7 +143,7 @@ fn braced(inner: &str, env: &BTreeMap<String, String>) -> Option<String> {
         None => (false, rest),
     };
     let operator = rest.chars().next()?;
-    let word = || expand(&rest[1..], env).text;
+    let word = || expand_at(&rest[1..], env, depth + 1).text;
     let usable = value.filter(|v| !(colon && v.is_empty()));
     match operator {
         '-' | '=' => Some(usable.cloned().unwrap_or_else(word)),
@@ -159,6 +176,10 @@ mod tests {
         assert_eq!(e("$$A $ $1 ${"), "$A $ $1 ${");
         assert_eq!(e("${B:-${A}}"), "x");
         assert_eq!(e("ü${A}ü"), "üxü");
+        let deep = format!("{}x{}", "${B:-".repeat(5000), "}".repeat(5000));
+        assert!(e(&deep).contains('x'));
+        let open = "${A:-".repeat(20_000);
+        assert_eq!(e(&open), open);
     }
 
     #[test]

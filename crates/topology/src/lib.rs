@@ -8,6 +8,7 @@
 //! resolving is a pure function. Knows: the format. Must never know: sockets, clocks, processes,
 //! and how anything is made.
 
+mod actions;
 mod containerlab;
 mod document;
 mod env;

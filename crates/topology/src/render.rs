@@ -1,5 +1,6 @@
 //! The file as a Go template, with the functions topology files may use.
 
+use crate::actions::{actions, unbalanced};
 use gotmpl::{Template, TemplateError, Value};
 use ipnet::IpNet;
 use netloom_yaml::{Node, Scalar, Value as Yaml};
@@ -16,6 +17,9 @@ pub fn render(
 ) -> Result<String, TemplateError> {
     let mut template = functions(Template::new("topology")).max_range_iters(MAX_ROUNDS);
     for (name, body) in others {
+        if let Some((_, why)) = unbalanced(body) {
+            return fail(format!("template `{name}`: {why}"));
+        }
         let body = name_functions(body);
         template = template.parse(&format!("{{{{ define {name:?} }}}}{body}{{{{ end }}}}"))?;
     }
@@ -162,29 +166,27 @@ const GROUPED: [&str; 5] =
 /// the same, so that positions in errors do.
 fn name_functions(text: &str) -> String {
     let mut out = text.as_bytes().to_vec();
-    let (mut inside, mut quote) = (false, 0u8);
-    let mut i = 0;
-    while i < out.len() {
-        let b = out[i];
-        if !inside {
-            inside = out[i..].starts_with(b"{{");
-        } else if quote != 0 {
-            match b {
-                b'\\' if quote == b'"' => i += 1,
-                b if b == quote => quote = 0,
-                _ => {}
+    for action in actions(text) {
+        let mut quote = 0u8;
+        let mut i = action.start;
+        while i < action.end {
+            let b = out[i];
+            if quote != 0 {
+                match b {
+                    b'\\' if quote == b'"' => i += 1,
+                    b if b == quote => quote = 0,
+                    _ => {}
+                }
+            } else if matches!(b, b'"' | b'`' | b'\'') {
+                quote = b;
+            } else if !(out[i - 1].is_ascii_alphanumeric() || b"._$".contains(&out[i - 1])) {
+                let name = GROUPED.iter().find(|n| out[i..].starts_with(n.as_bytes()));
+                if let Some(dot) = name.and_then(|n| n.find('.')) {
+                    out[i + dot] = b'_';
+                }
             }
-        } else if out[i..].starts_with(b"}}") {
-            inside = false;
-        } else if matches!(b, b'"' | b'`' | b'\'') {
-            quote = b;
-        } else if i == 0 || !(out[i - 1].is_ascii_alphanumeric() || b"._$".contains(&out[i - 1])) {
-            let name = GROUPED.iter().find(|n| out[i..].starts_with(n.as_bytes()));
-            if let Some(dot) = name.and_then(|n| n.find('.')) {
-                out[i + dot] = b'_';
-            }
+            i += 1;
         }
-        i += 1;
     }
     String::from_utf8(out).unwrap_or_else(|_| text.to_string())
 }
@@ -231,24 +233,26 @@ fn cidr_host(args: &[Value]) -> Result<Value, TemplateError> {
     }
 }
 
-/// `seq [start] [step] end`, inclusive.
+/// `seq [start] end [step]`, inclusive; a step in the wrong direction is turned round.
 fn seq(args: &[Value]) -> Result<Value, TemplateError> {
+    const MOST: i64 = 1_000_000;
     let n: Vec<i64> = args.iter().map(|a| integer("seq", a)).collect::<Result<_, _>>()?;
-    let (start, step, end) = match n[..] {
-        [end] => (1, if end >= 1 { 1 } else { -1 }, end),
-        [start, end] => (start, if end >= start { 1 } else { -1 }, end),
-        [start, end, step] => (start, step, end),
+    let (start, end, step) = match n[..] {
+        [end] => (1, end, 1),
+        [start, end] => (start, end, 1),
+        [start, end, step] => (start, end, step),
         _ => return fail("seq needs one to three numbers"),
     };
-    if step == 0 || (end - start).checked_div(step).is_none_or(|rounds| rounds > 1_000_000) {
+    if step == 0 {
+        return Ok(Value::List(Vec::new().into()));
+    }
+    let distance = end.checked_sub(start);
+    let rounds = distance.and_then(|d| d.checked_abs()?.checked_div(step.checked_abs()?));
+    let Some(rounds) = rounds.filter(|rounds| *rounds <= MOST) else {
         return fail("seq: that would be more than a million numbers");
-    }
-    let mut list = Vec::new();
-    let mut i = start;
-    while (step > 0 && i <= end) || (step < 0 && i >= end) {
-        list.push(Value::Int(i));
-        i += step;
-    }
+    };
+    let step = if end >= start { step.abs() } else { -step.abs() };
+    let list: Vec<Value> = (0..=rounds).map(|k| Value::Int(start + k * step)).collect();
     Ok(Value::List(list.into()))
 }
 
@@ -324,6 +328,16 @@ mod tests {
     fn errors_are_errors() {
         assert!(render("{{ nosuch }}", &[], &Value::Nil).is_err());
         assert!(render("{{ div 1 0 }}{{ idiv 1 0 }}", &[], &Value::Nil).is_err());
-        assert!(render("{{ range seq 1 99999999 }}{{end}}", &[], &Value::Nil).is_err());
+        for far in
+            ["1 99999999", "-9223372036854775807 9223372036854775807", "-9223372036854775807"]
+        {
+            let text = format!("{{{{ range seq {far} }}}}{{{{ end }}}}");
+            assert!(render(&text, &[], &Value::Nil).is_err(), "{far}");
+        }
+        let edge = "{{ seq 9223372036854775806 9223372036854775807 }}{{ seq 3 1 }}{{ seq 1 5 2 }}";
+        assert_eq!(go(edge), "[9223372036854775806 9223372036854775807][3 2 1][1 3 5]");
+        assert_eq!(go("{{/* don't */}}{{ conv.Join .list \"-\" }}"), "a-b");
+        let others = [("x".to_string(), "{{ if . }}".to_string())];
+        assert!(render("{{ template \"x\" }}", &others, &Value::Nil).is_err());
     }
 }

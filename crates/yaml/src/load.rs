@@ -3,7 +3,8 @@
 use crate::{Entry, Node, Value};
 use netloom_diag::{Diagnostic, Diagnostics, SourceFile, SourceId, Span};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as EventSpan};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// Deepest nesting accepted.
 const MAX_DEPTH: usize = 100;
@@ -86,12 +87,22 @@ enum Frame {
     },
 }
 
+/// A value an alias may refer to.
+struct Anchored {
+    node: Rc<Node>,
+    weight: usize,
+    depth: usize,
+}
+
+/// Bytes of text that count as one value more.
+const TEXT_WEIGHT: usize = 32;
+
 struct Loader<'a> {
     file: &'a SourceFile,
     source: SourceId,
     found: &'a mut Diagnostics,
     stack: Vec<Frame>,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, Anchored>,
     nodes: usize,
     root: Option<Node>,
 }
@@ -117,10 +128,19 @@ impl Loader<'_> {
             }
             Event::Alias(id) => {
                 let at = self.place(span);
-                match self.anchors.get(&id).cloned() {
-                    Some(node) => {
-                        self.nodes += count(&node);
-                        self.add(node)
+                match self.anchors.get(&id) {
+                    Some(known) => {
+                        // Counted before it is copied.
+                        self.nodes += known.weight;
+                        let too_deep = self.stack.len() + known.depth > MAX_DEPTH;
+                        let node = Rc::clone(&known.node);
+                        if too_deep {
+                            return self.too_deep(at);
+                        }
+                        if self.nodes > MAX_NODES {
+                            return self.too_many(at);
+                        }
+                        self.add((*node).clone())
                     }
                     None => {
                         self.found.push(
@@ -158,14 +178,25 @@ impl Loader<'_> {
             let span = match &frame {
                 Frame::Seq { span, .. } | Frame::Map { span, .. } => *span,
             };
-            self.found.push(
-                Diagnostic::error("yaml-depth", format!("nested deeper than {MAX_DEPTH} levels"))
-                    .at(span),
-            );
-            return false;
+            return self.too_deep(span);
         }
         self.stack.push(frame);
         true
+    }
+
+    fn too_deep(&mut self, at: Span) -> bool {
+        let what = format!("nested deeper than {MAX_DEPTH} levels");
+        self.found.push(Diagnostic::error("yaml-depth", what).at(at));
+        false
+    }
+
+    fn too_many(&mut self, at: Span) -> bool {
+        self.found.push(
+            Diagnostic::error("yaml-size", format!("more than {MAX_NODES} values"))
+                .at(at)
+                .hint("aliases that refer to aliases multiply"),
+        );
+        false
     }
 
     fn pop(&mut self, end: &EventSpan) -> bool {
@@ -188,19 +219,17 @@ impl Loader<'_> {
 
     fn remember(&mut self, anchor: usize, node: &Node) {
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            let (weight, depth) = measure(node);
+            // The copy counts too.
+            self.nodes += weight;
+            self.anchors.insert(anchor, Anchored { node: Rc::new(node.clone()), weight, depth });
         }
     }
 
     fn add(&mut self, node: Node) -> bool {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            self.found.push(
-                Diagnostic::error("yaml-size", format!("more than {MAX_NODES} values"))
-                    .at(node.span)
-                    .hint("aliases that refer to aliases multiply"),
-            );
-            return false;
+            return self.too_many(node.span);
         }
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
@@ -243,38 +272,38 @@ impl Loader<'_> {
                 );
             }
         }
+        if merges.is_empty() {
+            return;
+        }
+        let mut have: HashSet<String> = entries.iter().map(|e| e.key.clone()).collect();
         for m in merges {
             let maps = match m.value {
-                Value::Map(list) => vec![list],
-                Value::Seq(items) => items
-                    .into_iter()
-                    .filter_map(|n| match n.value {
-                        Value::Map(list) => Some(list),
-                        _ => None,
-                    })
-                    .collect(),
-                Value::Scalar { .. } => {
+                Value::Seq(items) => items,
+                _ => vec![m],
+            };
+            for map in maps {
+                let Value::Map(list) = map.value else {
                     self.found.push(
                         Diagnostic::error("yaml-merge", "`<<` needs a map or a list of maps")
-                            .at(m.span),
+                            .at(map.span),
                     );
                     continue;
-                }
-            };
-            for e in maps.into_iter().flatten() {
-                if !entries.iter().any(|have| have.key == e.key) {
-                    entries.push(e);
-                }
+                };
+                entries.extend(list.into_iter().filter(|e| have.insert(e.key.clone())));
             }
         }
     }
 }
 
-fn count(node: &Node) -> usize {
+/// How much a value weighs in the count of values, and how deep it is.
+fn measure(node: &Node) -> (usize, usize) {
+    let of = |all: &mut dyn Iterator<Item = &Node>| {
+        all.map(measure).fold((1, 1), |(w, d), (weight, depth)| (w + weight, d.max(depth + 1)))
+    };
     match &node.value {
-        Value::Scalar { .. } => 1,
-        Value::Seq(items) => 1 + items.iter().map(count).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|e| count(&e.value)).sum::<usize>(),
+        Value::Scalar { text, .. } => (1 + text.len() / TEXT_WEIGHT, 0),
+        Value::Seq(items) => of(&mut items.iter()),
+        Value::Map(entries) => of(&mut entries.iter().map(|e| &e.value)),
     }
 }
 
@@ -322,6 +351,17 @@ mod tests {
             bomb.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
         assert!(read(&bomb).1.has_errors());
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a,".repeat(10_000));
+        assert!(read(&long).1.has_errors());
+        let copies = format!("{}[{}]{}", "&a [".repeat(90), "x,".repeat(100_000), "]".repeat(90));
+        assert!(read(&copies).1.has_errors());
+        let mut ladder = format!("a0: &a0 {}x{}\n", "[".repeat(90), "]".repeat(90));
+        for i in 1..5 {
+            let (open, close) = ("[".repeat(90), "]".repeat(90));
+            ladder.push_str(&format!("a{i}: &a{i} {open}*a{}{close}\n", i - 1));
+        }
+        assert!(read(&ladder).1.has_errors());
+        assert!(read("a: &a {x: 1}\nb: {<<: [*a, 5]}\n").1.has_errors());
         assert!(read("a: 1\na: 2\n").1.has_errors());
         assert!(read("a: &x [*x]\n").1.has_errors());
         assert!(read("a:\n\tb: 1\n").1.has_errors());

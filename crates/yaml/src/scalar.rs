@@ -57,6 +57,10 @@ fn integer(text: &str) -> Option<i64> {
         _ => (1, text),
     };
     let lower = digits.to_ascii_lowercase();
+    // A sign within is none: `0-3` is a text.
+    if lower.contains(['+', '-']) {
+        return None;
+    }
     let parsed = if let Some(hex) = lower.strip_prefix("0x") {
         i64::from_str_radix(hex, 16)
     } else if let Some(oct) = lower.strip_prefix("0o") {
@@ -84,6 +88,9 @@ mod tests {
         assert_eq!(Scalar::of("off"), Scalar::Bool(false));
         assert_eq!(Scalar::of("~"), Scalar::Null);
         assert_eq!(Scalar::of("010"), Scalar::Int(8));
+        for text in ["0-3", "0-10", "0x-5", "--5"] {
+            assert_eq!(Scalar::of(text), Scalar::Str(text), "{text}");
+        }
         assert_eq!(Scalar::of("0x1F"), Scalar::Int(31));
         assert_eq!(Scalar::of("1_000"), Scalar::Int(1000));
         assert_eq!(Scalar::of("-5"), Scalar::Int(-5));
