@@ -2,6 +2,7 @@
 
 use crate::Global;
 use crate::exit::Invalid;
+use crate::say::say_text;
 use anyhow::{Context, Result, bail};
 use netloom_diag::{Severity, Sources, render};
 use netloom_engine::{Directories, Engine, EngineError, LabRecord};
@@ -79,7 +80,7 @@ pub fn lab(global: &Global, overrides: Overrides) -> Result<(Lab, Sources)> {
 fn show_warnings(sources: &Sources, found: &netloom_diag::Diagnostics, global: &Global) {
     if found.iter().any(|d| d.severity == Severity::Warning) {
         let color = !global.plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-        eprint!("{}", render(sources, found, color));
+        say_text(&render(sources, found, color));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Exit codes (`docs/cli.md`) and how an error is shown.
 
+use crate::say::{say, say_text};
 use netloom_diag::{Diagnostics, Sources, render};
 use netloom_engine::EngineError;
 use std::process::ExitCode;
@@ -33,8 +34,8 @@ pub fn report(done: anyhow::Result<u8>) -> ExitCode {
     };
     if let Some(invalid) = error.downcast_ref::<Invalid>() {
         let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        eprint!("{}", render(&invalid.sources, &invalid.found, color));
-        eprintln!("error: {invalid}");
+        say_text(&render(&invalid.sources, &invalid.found, color));
+        say!("error: {invalid}");
         return ExitCode::from(INVALID);
     }
     let mut text = error.to_string();
@@ -45,7 +46,7 @@ pub fn report(done: anyhow::Result<u8>) -> ExitCode {
             text.push_str(&cause);
         }
     }
-    eprintln!("error: {text}");
+    say!("error: {text}");
     let code = match error.downcast_ref::<EngineError>() {
         Some(e) => e.exit_code(),
         None => match error.downcast_ref::<netloom_source::SourceError>() {

@@ -4,9 +4,11 @@ mod context;
 mod exit;
 mod output;
 mod progress;
+mod say;
+mod variables;
 mod verb;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -100,7 +102,17 @@ fn end_with_the_reader() {
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 }
 
+/// One descriptor a node: the usual soft limit is far below what the system grants.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 fn main() -> ExitCode {
+    variables::tidy(&Cli::command());
+    raise_descriptor_limit();
     let cli = Cli::parse();
     // What makes and unmakes labs goes on when nobody reads; holder and supervisor always do.
     let makes = matches!(

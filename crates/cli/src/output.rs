@@ -1,5 +1,6 @@
 //! Tables, JSON and CSV on standard output.
 
+use crate::say::show;
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use netloom_engine::{InterfaceRow, NodeRow};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 /// Prints JSON.
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    show!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

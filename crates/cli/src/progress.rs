@@ -1,6 +1,8 @@
 //! Events as a progress display on a terminal, as lines otherwise; always on standard error.
 
+use crate::say::say;
 use indicatif::{ProgressBar, ProgressStyle};
+use netloom_diag::{Sources, render};
 use netloom_engine::{Event, Reporter};
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Shows events to a person.
 pub struct Progress {
     fancy: bool,
+    color: bool,
+    sources: Sources,
     now: Mutex<Now>,
 }
 
@@ -21,14 +25,20 @@ struct Now {
 impl Progress {
     /// A display; `plain` forces lines.
     pub fn new(plain: bool) -> Self {
-        Progress { fancy: !plain && std::io::stderr().is_terminal(), now: Mutex::default() }
+        let fancy = !plain && std::io::stderr().is_terminal();
+        Progress { fancy, color: fancy, sources: Sources::default(), now: Mutex::default() }
+    }
+
+    /// Files that findings point to.
+    pub fn with_sources(self, sources: Sources) -> Self {
+        Progress { sources, ..self }
     }
 
     fn line(&self, text: &str) {
         let now = self.now.lock().unwrap_or_else(|e| e.into_inner());
         match &now.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => say!("{text}"),
         }
     }
 
@@ -52,7 +62,7 @@ impl Progress {
         if let Some((word, count, since)) = now.phase.take()
             && count > 0
         {
-            eprintln!("  {word}: {count} in {:.2} s", since.elapsed().as_secs_f64());
+            say!("  {word}: {count} in {:.2} s", since.elapsed().as_secs_f64());
         }
     }
 
@@ -83,8 +93,8 @@ impl Reporter for Progress {
             Event::Executed { node, command, code, stdout, stderr } => {
                 self.executed(&node, &command, code, &stdout, &stderr);
             }
-            Event::Waiting(what) => self.line(&format!("  waiting: {what}")),
             Event::Warning(what) => self.line(&format!("warning: {what}")),
+            Event::Found(found) => self.line(render(&self.sources, &found, self.color).trim_end()),
         }
     }
 }

@@ -119,7 +119,6 @@ impl Apply<'_> {
                 links: links.len(),
                 removed: difference.remove_nodes.len(),
                 healed: again.len(),
-                warnings: Vec::new(),
             }),
             false => Err(EngineError::Failed(failures)),
         }

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, digest, files, heal};
+use crate::{Engine, EngineError, digest, files, heal, honour};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
@@ -30,8 +30,6 @@ pub struct Decision {
     pub specs: BTreeMap<String, (ContainerSpec, NodeFiles)>,
     /// Labs whose namespaces this one uses.
     pub uses: BTreeSet<String>,
-    /// Keys that cannot be honoured.
-    pub warnings: Vec<String>,
     /// The lab as it was deployed.
     pub record: Option<LabRecord>,
     /// Nodes whose leg in the management network is broken and has to go first.
@@ -39,6 +37,13 @@ pub struct Decision {
     /// The host.
     pub machine: Machine,
     images: HashMap<String, Image>,
+}
+
+impl Decision {
+    /// The layers a node is started from.
+    pub fn layers(&self, node: &str) -> Vec<PathBuf> {
+        self.images.get(node).map(|image| image.layers.clone()).unwrap_or_default()
+    }
 }
 
 impl Engine {
@@ -97,13 +102,15 @@ impl Engine {
             digests: BTreeMap::new(),
             specs: BTreeMap::new(),
             uses: BTreeSet::new(),
-            warnings: Vec::new(),
             record,
             detached: HashSet::new(),
             machine,
             images,
         };
         self.containers(lab, options, &paths, &mut decision, found)?;
+        if !found.has_errors() {
+            honour::check(lab, found);
+        }
         self.compare(runtime, &mut decision)?;
         Ok(decision)
     }
@@ -145,7 +152,7 @@ impl Engine {
             let count = interfaces.get(node.name.as_str()).copied().unwrap_or(0);
             let parts =
                 Parts { lab, node, object, image, files: &files, paths, netns, interfaces: count };
-            let spec = spec::container(&parts, &mut decision.warnings);
+            let spec = spec::container(&parts);
             decision.digests.insert(node.name.clone(), digest::of(&spec, image, &files));
             decision.specs.insert(node.name.clone(), (spec, files));
         }
@@ -290,7 +297,7 @@ fn network(lab: &Lab, ledger: &Ledger, machine: &Machine) -> Result<Option<Netwo
         // Subnets of the bridge the file names are no strangers.
         others.retain(|(_, what)| !what.ends_with(&format!(" on {bridge}")));
     }
-    let mut network = Network::wanted(&lab.mgmt, existing, &others)?;
+    let mut network = Network::wanted(&lab.name, &lab.mgmt, existing, &others)?;
     if existing.is_none() {
         network.foreign_bridge = machine.link(&network.bridge).is_some();
     }
@@ -311,7 +318,10 @@ fn network_finding(lab: &Lab, e: &NetworkError) -> Diagnostic {
         NetworkError::Address(AddressError::Exhausted { .. }) => {
             d.hint("choose a larger subnet under `mgmt`")
         }
-        NetworkError::Address(AddressError::Taken { node: name, address, .. }) => {
+        NetworkError::Address(
+            AddressError::Taken { node: name, address, .. }
+            | AddressError::Outside { node: name, address, .. },
+        ) => {
             let key = if address.is_ipv4() { "mgmt-ipv4" } else { "mgmt-ipv6" };
             d.at(node(name).and_then(|n| n.span_of(key))).hint("choose another address")
         }

@@ -76,8 +76,6 @@ pub struct Deployed {
     pub removed: usize,
     /// Management legs mended.
     pub healed: usize,
-    /// Keys that could not be honoured, and the like.
-    pub warnings: Vec<String>,
 }
 
 impl Engine {
@@ -210,14 +208,15 @@ impl Engine {
         let mut locked = Ledger::lock(&self.directories, options.interrupted)?;
         let mut found = Diagnostics::default();
         let existing = self.runtime(&lab.name)?;
-        let mut decision =
-            self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
+        let decision = self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
         drop(existing);
         if found.has_errors() {
             return Err(EngineError::Refused(found));
         }
         self.refuse_removing_used(lab, &decision)?;
-        let warnings = std::mem::take(&mut decision.warnings);
+        if !found.is_empty() {
+            report.event(Event::Found(found));
+        }
         let mut record = decision.record.clone().unwrap_or_else(|| LabRecord::new(&lab.name));
         let idle = decision.record.is_some() && decision.planned.is_empty() && record.complete;
         self.intend(lab, &decision, &mut record);
@@ -237,7 +236,8 @@ impl Engine {
         locked.save()?;
         if let Some(network) = network {
             let alone = network.users.keys().all(|name| *name == lab.name);
-            make_network(&mut locked, network, alone && !idle)?;
+            let publishes = objects.nodes.iter().any(|n| !n.ports.is_empty());
+            make_network(&mut locked, network, alone && !idle, publishes)?;
         }
         drop(locked);
         let mut done = Deployed::default();
@@ -249,7 +249,7 @@ impl Engine {
             done = apply.run(&mut record)?;
         }
         self.settle(&decision, &mut record)?;
-        Ok(Deployed { warnings, ..done })
+        Ok(done)
     }
 
     /// What the record says before anything is made: all that may be there from now on.
@@ -283,6 +283,7 @@ impl Engine {
                 digest,
                 exec: node.exec.clone(),
                 netns: have.and_then(|h| h.netns.clone()),
+                layers: decision.layers(&node.name),
             };
             record.nodes.insert(node.name.clone(), described);
         }
@@ -354,12 +355,21 @@ impl Engine {
 
 /// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
 /// is on it.
-fn make_network(locked: &mut Locked, network: &Network, quiet: bool) -> Result<(), EngineError> {
+fn make_network(
+    locked: &mut Locked,
+    network: &Network,
+    quiet: bool,
+    publishes: bool,
+) -> Result<(), EngineError> {
     let host = Netns::current()?;
     let mut spec = mgmt_spec(network)?;
     spec.quiet = quiet;
     hostwide::note(&host, locked, &spec)?;
     mgmt::ensure(&host, &spec)?;
+    // The bridge's own settings are there only now.
+    if publishes && spec.foreign {
+        hostwide::note_published(&host, locked, &spec.bridge)?;
+    }
     Ok(())
 }
 

@@ -40,6 +40,14 @@ pub fn note(host: &Netns, locked: &mut Locked, spec: &MgmtSpec) -> Result<(), En
     Ok(())
 }
 
+/// Writes down that programs of the host reach published ports by way of its loopback address.
+pub fn note_published(host: &Netns, locked: &mut Locked, bridge: &str) -> Result<(), EngineError> {
+    let key = format!("ipv4/conf/{bridge}/route_localnet");
+    let before = sysctl::read(host, &key)?;
+    locked.ledger.sysctls.entry(key).or_insert(before);
+    locked.save()
+}
+
 /// What the kernel changes by itself when forwarding is switched.
 fn followers(host: &Netns, v4: bool) -> Result<Vec<String>, EngineError> {
     let family = if v4 { "ipv4" } else { "ipv6" };

@@ -1,8 +1,10 @@
 //! The image of a node: in our store, or the host itself.
 
-use crate::EngineError;
+use crate::record::{LabRecord, NodeRecord};
+use crate::{Engine, EngineError};
 use netloom_image::{Image, Reference, Store};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// Images looked up once each.
 pub struct Images {
@@ -37,5 +39,25 @@ impl Images {
     pub fn names(&self) -> Vec<String> {
         let list = self.store.list().unwrap_or_default();
         list.iter().filter_map(|i| i.reference.as_ref().map(Reference::short)).collect()
+    }
+}
+
+impl Engine {
+    /// Nodes that were started from a layer. A lab whose record cannot be read may use anything.
+    pub fn image_users(&self, layer: &Path) -> Vec<String> {
+        let labs = LabRecord::folders(&self.directories).unwrap_or_default();
+        let mut users = Vec::new();
+        for lab in labs {
+            match LabRecord::load(&self.directories, &lab) {
+                Ok(Some(record)) => {
+                    let of = |(_, n): &(&String, &NodeRecord)| n.layers.iter().any(|l| l == layer);
+                    let nodes = record.nodes.iter().filter(of);
+                    users.extend(nodes.map(|(name, _)| format!("node {name} of lab {lab}")));
+                }
+                Ok(None) => {}
+                Err(_) => users.push(format!("lab {lab}, whose record cannot be read")),
+            }
+        }
+        users
     }
 }

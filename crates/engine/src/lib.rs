@@ -18,6 +18,7 @@ mod exec;
 mod files;
 mod heal;
 mod healthy;
+mod honour;
 mod hosts;
 mod hostwide;
 mod image;
@@ -43,7 +44,7 @@ pub use exec::{ExecResult, Selection};
 pub use inspect::{InterfaceRow, NodeRow};
 pub use ledger::Ledger;
 pub use record::{LabRecord, NodeRecord};
-pub use report::{Event, Reporter, Silent};
+pub use report::{Event, Reporter};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -49,6 +49,7 @@ pub fn check(
     }
     links(lab, situation, found);
     management_bridge(lab, situation, found);
+    host_programs(lab, found);
     Ok(out)
 }
 
@@ -308,6 +309,38 @@ fn reachable(remote: IpAddr) -> bool {
     UdpSocket::bind((any, 0)).and_then(|s| s.connect((remote, 9))).is_ok()
 }
 
+/// What the management network needs of the host besides its bridge.
+fn host_programs(lab: &Lab, found: &mut Diagnostics) {
+    let managed = lab.nodes.iter().any(|n| n.managed());
+    let published = lab.nodes.iter().find(|n| n.managed() && !n.ports.is_empty());
+    let wanted = managed && lab.mgmt.external_access || published.is_some();
+    if wanted && netloom_datapath::mgmt::nft::program().is_none() {
+        let at = published.and_then(|n| n.span_of("ports")).or(lab.mgmt.span);
+        found.push(
+            Diagnostic::error("missing-program", "there is no program `nft` on this machine")
+                .at(at.or(lab.nodes.first().and_then(|n| n.span)))
+                .hint(
+                    "install the package `nftables`, or write `external-access: false` under \
+                     `mgmt` and publish no ports",
+                ),
+        );
+    }
+    let v6 = lab.mgmt.ipv6_subnet.is_some() && managed;
+    if v6 && !std::path::Path::new("/proc/sys/net/ipv6").is_dir() {
+        let d = match lab.mgmt.subnets_written {
+            true => Diagnostic::error("no-ipv6", "this kernel has no IPv6"),
+            false => Diagnostic::error(
+                "no-ipv6",
+                "this kernel has no IPv6, and the usual management network has",
+            ),
+        };
+        found.push(
+            d.at(lab.mgmt.span.or(lab.nodes.first().and_then(|n| n.span)))
+                .hint("name only an IPv4 subnet: `mgmt: {ipv4-subnet: 172.20.20.0/24}`"),
+        );
+    }
+}
+
 /// A bridge named in the file may be there already, but then it must be a bridge.
 fn management_bridge(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
     let Some(name) = &lab.mgmt.bridge else { return };
@@ -431,6 +464,16 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
         let (LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel }) = &link.kind else {
             continue;
         };
+        if !tunnel.parent.is_empty() && situation.machine.link(&tunnel.parent).is_none() {
+            found.push(
+                Diagnostic::error(
+                    "missing-interface",
+                    format!("there is no interface `{}` on this machine", tunnel.parent),
+                )
+                .at(link.span)
+                .hint("`parent-interface` is what the tunnel's packets leave by; `ip link` lists them"),
+            );
+        }
         if let Ok(remote) = tunnel.remote.parse::<IpAddr>() {
             if tunnel.parent.is_empty() && !reachable(remote) {
                 found.push(

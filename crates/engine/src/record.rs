@@ -63,6 +63,9 @@ pub struct NodeRecord {
     pub exec: Vec<String>,
     /// Path of its namespace, as others can open it.
     pub netns: Option<PathBuf>,
+    /// Layers it was started from, whatever name the image has by now.
+    #[serde(default)]
+    pub layers: Vec<PathBuf>,
 }
 
 impl LabRecord {

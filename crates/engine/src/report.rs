@@ -1,5 +1,7 @@
 //! What happens, told to whoever shows it.
 
+use netloom_diag::Diagnostics;
+
 /// Something worth showing.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -22,21 +24,14 @@ pub enum Event {
         /// Standard errors.
         stderr: String,
     },
-    /// A node waits for others.
-    Waiting(String),
     /// Something the user should know.
     Warning(String),
+    /// What was found in the file that keeps nobody from going on.
+    Found(Diagnostics),
 }
 
 /// Shows events.
 pub trait Reporter: Sync {
     /// Takes one.
     fn event(&self, event: Event);
-}
-
-/// Shows nothing.
-pub struct Silent;
-
-impl Reporter for Silent {
-    fn event(&self, _: Event) {}
 }

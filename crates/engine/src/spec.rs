@@ -7,7 +7,7 @@ use netloom_runtime::{
     Bind, CgroupNs, ContainerSpec, Device, Healthcheck, NetworkNs, PidNs, Resources, RestartPolicy,
     Rootfs, Stdio, Tmpfs, Ulimit,
 };
-use netloom_topology::{Lab, Node, NodeFiles, bytes};
+use netloom_topology::{Lab, Node, NodeFiles, bytes, clean};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,9 +27,9 @@ impl Paths<'_> {
     pub fn absolute(&self, text: &str) -> PathBuf {
         match text.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                self.home.join(rest.trim_start_matches('/'))
+                clean(&self.home.join(rest.trim_start_matches('/')))
             }
-            _ => self.topology.join(text),
+            _ => clean(&self.topology.join(text)),
         }
     }
 }
@@ -46,6 +46,12 @@ pub fn bind(lab: &Lab, node: &Node, text: &str, paths: &Paths<'_>) -> Option<Bin
         read_only: options.split(',').any(|o| o == "ro"),
         recursive: true,
     })
+}
+
+/// Name of a volume that has none.
+fn own_volume(container: &str, target: &str) -> String {
+    let path = target.trim_matches('/').replace('/', "-");
+    format!("{container}.{path}")
 }
 
 /// Everything a container is made from.
@@ -68,8 +74,8 @@ pub struct Parts<'a> {
     pub interfaces: usize,
 }
 
-/// The container of a node. Keys that the native runtime cannot honour are added to `warnings`.
-pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec {
+/// The container of a node; [`crate::honour`] names the keys that have no part in it.
+pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     let Parts { lab, node, image, paths, .. } = parts;
     let mut binds: Vec<Bind> = node
         .binds
@@ -79,12 +85,17 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
         .collect();
     for volume in &node.volumes {
         let volume = lab.magic(node, volume);
-        let mut split = volume.split(':');
-        if let (Some(name), Some(target)) = (split.next(), split.next()) {
-            let read_only = split.next() == Some("ro");
-            let source = paths.directories.volume(name);
-            binds.push(Bind { source, target: target.into(), read_only, recursive: true });
-        }
+        let parts: Vec<&str> = volume.split(':').collect();
+        let (name, target, options) = match parts[..] {
+            // One without a name is this node's alone.
+            [target] => (own_volume(&node.long_name, target), target, ""),
+            [name, target] => (name.to_string(), target, ""),
+            [name, target, options] => (name.to_string(), target, options),
+            _ => continue,
+        };
+        let source = paths.directories.volume(&name);
+        let read_only = options.split(',').any(|o| o == "ro");
+        binds.push(Bind { source, target: target.into(), read_only, recursive: true });
     }
     let folder = paths.directories.node(&lab.name, &node.name);
     for (name, target) in [
@@ -101,7 +112,6 @@ pub fn container(parts: &Parts<'_>, warnings: &mut Vec<String>) -> ContainerSpec
             });
         }
     }
-    warn(node, warnings);
     ContainerSpec {
         name: node.long_name.clone(),
         rootfs: Rootfs { layers: image.layers.clone(), private: folder.join("root") },
@@ -171,33 +181,6 @@ fn open_files() -> Option<Ulimit> {
 
 fn owned((k, v): (&String, &String)) -> (String, String) {
     (k.clone(), v.clone())
-}
-
-fn warn(node: &Node, warnings: &mut Vec<String>) {
-    if node.kind_data.configure.is_some() {
-        warnings.push(format!(
-            "node `{}`: the steps kind `{}` has for a started node are not carried out yet",
-            node.name, node.kind
-        ));
-    }
-    let mut say = |key: &str, what: &str| {
-        warnings.push(format!(
-            "node `{}`: `{key}` is not honoured by the native runtime yet: {what}",
-            node.name
-        ));
-    };
-    if !node.ports.is_empty() && !node.managed() {
-        say("ports", "the node is not on the management network");
-    }
-    if matches!(node.runtime.as_str(), "docker" | "podman") {
-        say("runtime", "the node runs natively");
-    }
-    if node.certificate["issue"] == true {
-        say("certificate", "no certificate is issued");
-    }
-    if matches!(node.startup_config, Some(netloom_topology::StartupConfig::Url(_))) {
-        say("startup-config", "configurations are not fetched from the network");
-    }
 }
 
 fn network(parts: &Parts<'_>) -> NetworkNs {

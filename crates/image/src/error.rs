@@ -143,7 +143,7 @@ impl Refusal {
                 "make the archive with relative paths: `tar -C <root> -cf <file> .`"
             }
             Self::TooLarge { .. } | Self::TooManyMembers { .. } | Self::Ratio { .. } => {
-                "if you trust the archive, raise the limit"
+                "if you trust the archive, unpack it by hand and import the directory"
             }
             _ => "do not trust this archive; make it again from its source",
         }

@@ -19,6 +19,7 @@ mod lock;
 mod sweep;
 mod work;
 
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::commit::{Layer, Pending, Place};
@@ -57,10 +58,24 @@ impl Store {
         let store = Self { root: root.into() };
         for part in ["layers", "configs", "tmp"] {
             let path = store.root.join(part);
-            std::fs::create_dir_all(&path).map_err(|e| Error::io("make", &path, e))?;
+            let make = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            make.map_err(|e| Error::io("make", &path, e))?;
         }
+        store.close_to_others()?;
         store.sweep()?;
         Ok(store)
+    }
+
+    /// Layers hold setuid programs and device nodes: nobody else may get at them. What is above
+    /// the store was there before, or is as closed.
+    fn close_to_others(&self) -> Result<(), Error> {
+        let failed = |e| Error::io("close to other users", &self.root, e);
+        let mode = std::fs::metadata(&self.root).map_err(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let closed = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(&self.root, closed).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The store's directory.
@@ -74,9 +89,10 @@ impl Store {
     /// # Errors
     /// When the index or the image's configuration cannot be read.
     pub fn resolve(&self, reference: &Reference) -> Result<Option<Image>, Error> {
-        let index = self.read_index()?;
-        let Some(id) = index.find(reference) else { return Ok(None) };
-        self.load(&index, &id, Some(reference.clone())).map(Some)
+        self.looking(|index| {
+            let Some(id) = index.find(reference) else { return Ok(None) };
+            self.load(index, &id, Some(reference.clone())).map(Some)
+        })
     }
 
     /// Every name and its image; images without a name come last.
@@ -84,17 +100,29 @@ impl Store {
     /// # Errors
     /// When the index or a configuration cannot be read.
     pub fn list(&self) -> Result<Vec<Image>, Error> {
-        let index = self.read_index()?;
-        let mut images = Vec::new();
-        for (reference, id) in &index.references {
-            images.push(self.load(&index, id, Some(reference.clone()))?);
-        }
-        for id in index.images.keys() {
-            if !index.references.values().any(|named| named == id) {
-                images.push(self.load(&index, id, None)?);
+        self.looking(|index| {
+            let mut images = Vec::new();
+            for (reference, id) in &index.references {
+                images.push(self.load(index, id, Some(reference.clone()))?);
             }
+            for id in index.images.keys() {
+                if !index.references.values().any(|named| named == id) {
+                    images.push(self.load(index, id, None)?);
+                }
+            }
+            Ok(images)
+        })
+    }
+
+    /// Looks at the index without a lock. Should an image be removed between the look at it and at
+    /// its configuration, the look is taken once more.
+    fn looking<T>(&self, look: impl Fn(&Index) -> Result<T, Error>) -> Result<T, Error> {
+        match look(&self.read_index()?) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                look(&self.read_index()?)
+            }
+            other => other,
         }
-        Ok(images)
     }
 
     /// Removes a name; with the last name goes the image, and every layer no other image needs.

@@ -148,6 +148,8 @@ pub(crate) struct Unpacker {
     privileged: bool,
     owner: (u32, u32),
     pending: Vec<directories::Pending>,
+    /// Bytes of paths and attributes in there.
+    put_off_bytes: usize,
     /// The directory the last member went into.
     parent: Option<(Vec<u8>, OwnedFd)>,
     tally: Tally,
@@ -169,6 +171,7 @@ impl Unpacker {
             privileged,
             owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
             pending: Vec::new(),
+            put_off_bytes: 0,
             parent: None,
             tally: Tally::default(),
         })

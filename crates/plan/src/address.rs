@@ -23,6 +23,16 @@ pub enum AddressError {
         /// `lab X, node Y`.
         user: String,
     },
+    /// It is not one of the network's.
+    #[error("the management address {address} of node `{node}` is outside of the network's {net}")]
+    Outside {
+        /// The address.
+        address: IpAddr,
+        /// The node.
+        node: String,
+        /// The subnet.
+        net: ipnet::IpNet,
+    },
 }
 
 /// The free addresses of one subnet.

@@ -102,16 +102,26 @@ pub enum NetworkError {
 const MTU: u32 = 1500;
 
 impl Network {
-    /// The network a lab asks for: the one that exists, or a new one. `others` are the subnets in
+    /// The network a lab asks for: the one that exists, or a new one. What only this lab uses takes
+    /// on what its file says now, as far as nodes do not have to move. `others` are the subnets in
     /// use on this host, with whose they are.
     pub fn wanted(
+        lab: &str,
         mgmt: &Mgmt,
         existing: Option<&Network>,
         others: &[(IpNet, String)],
     ) -> Result<Network, NetworkError> {
         if let Some(have) = existing {
+            let mut have = have.clone();
+            // Nobody else minds.
+            if have.users.keys().all(|user| user == lab) {
+                have.mtu = mgmt.mtu.unwrap_or(have.mtu);
+                if mgmt.external_access_written {
+                    have.external_access = mgmt.external_access;
+                }
+            }
             have.fits(mgmt)?;
-            return Ok(have.clone());
+            return Ok(have);
         }
         let ipv4 = subnet(mgmt, mgmt.ipv4_subnet.as_deref(), others, auto_v4)?;
         let ipv6 = subnet(mgmt, mgmt.ipv6_subnet.as_deref(), others, auto_v6)?;
@@ -146,10 +156,12 @@ impl Network {
             Err(NetworkError::Differs { network: self.name.clone(), have, want: want.to_string() })
         };
         let show = |n: Option<IpNet>| n.map_or_else(|| "no subnet".to_string(), |n| n.to_string());
-        for (want, have) in [
+        let subnets = [
             (&mgmt.ipv4_subnet, self.ipv4.map(IpNet::from)),
             (&mgmt.ipv6_subnet, self.ipv6.map(IpNet::from)),
-        ] {
+        ];
+        // A file that names none takes the network as it is.
+        for (want, have) in subnets.into_iter().filter(|_| mgmt.subnets_written) {
             if let Some(want) = want.as_deref().filter(|w| *w != "auto")
                 && want.parse::<IpNet>().ok().map(|n| n.trunc()) != have
             {
@@ -158,6 +170,22 @@ impl Network {
         }
         if let Some(bridge) = mgmt.bridge.as_deref().filter(|b| *b != self.bridge) {
             return differs(format!("bridge {}", self.bridge), &format!("bridge {bridge}"));
+        }
+        if let Some(mtu) = mgmt.mtu.filter(|mtu| *mtu != self.mtu) {
+            return differs(format!("an MTU of {}", self.mtu), &format!("{mtu}"));
+        }
+        if mgmt.external_access_written && mgmt.external_access != self.external_access {
+            let word = |on: bool| if on { "external access" } else { "no external access" };
+            return differs(word(self.external_access).into(), word(mgmt.external_access));
+        }
+        for (want, have) in [(&mgmt.ipv4_gw, self.ipv4_gw), (&mgmt.ipv6_gw, self.ipv6_gw)] {
+            let Some(want) = want.as_deref().and_then(|w| w.parse::<IpAddr>().ok()) else {
+                continue;
+            };
+            if have != Some(want) {
+                let have = have.map_or_else(|| "no gateway".into(), |h| format!("gateway {h}"));
+                return differs(have, &format!("gateway {want}"));
+            }
         }
         Ok(())
     }
@@ -284,6 +312,10 @@ impl Network {
                 if let Some(user) = taken.get(&address) {
                     let node = node.name.clone();
                     return Err(AddressError::Taken { address, node, user: user.clone() }.into());
+                }
+                if !net.contains(&address) {
+                    let node = node.name.clone();
+                    return Err(AddressError::Outside { address, node, net }.into());
                 }
                 if Some(address) == gateway {
                     let (node, user) = (node.name.clone(), "the bridge itself".to_string());

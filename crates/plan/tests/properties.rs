@@ -67,7 +67,7 @@ fn lab(nodes: usize, links: &[(usize, usize)], waits: &[Wait]) -> Option<Lab> {
 }
 
 fn objects(lab: &Lab) -> (Network, Objects) {
-    let mut network = Network::wanted(&lab.mgmt, None, &[]).expect("nothing overlaps");
+    let mut network = Network::wanted(&lab.name, &lab.mgmt, None, &[]).expect("nothing overlaps");
     network.reserve(lab).expect("there is room");
     let mut macs = Macs::default();
     let none = BTreeMap::new();

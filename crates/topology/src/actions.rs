@@ -28,11 +28,8 @@ fn end_of_action(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
         match (bytes[at], quote) {
             (b'\\', b'"' | b'\'') => at += 1,
-            (b, q) if q != 0 => {
-                if b == q {
-                    quote = 0;
-                }
-            }
+            (b, q) if q != 0 && b == q => quote = 0,
+            (_, q) if q != 0 => {}
             (b @ (b'"' | b'`' | b'\''), _) => quote = b,
             (b'}', _) if bytes.get(at + 1) == Some(&b'}') => return at,
             _ => {}

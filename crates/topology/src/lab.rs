@@ -83,6 +83,12 @@ pub struct Mgmt {
     /// MTU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Whether the subnets are the file's own words, and not the usual ones.
+    #[serde(skip)]
+    pub subnets_written: bool,
+    /// Whether `external-access` stands in the file.
+    #[serde(skip)]
+    pub external_access_written: bool,
     /// Whether nodes reach the world.
     pub external_access: bool,
     /// Not made when no node uses it.

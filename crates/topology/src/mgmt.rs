@@ -34,6 +34,8 @@ pub fn mgmt(section: Option<&Node>, over: &Overrides, found: &mut Diagnostics) -
         ipv4_range: text("ipv4-range"),
         ipv6_range: text("ipv6-range"),
         mtu: None,
+        subnets_written: false,
+        external_access_written: section.is_some_and(|n| n.get("external-access").is_some()),
         external_access: flag("external-access", true),
         skip_when_unused: flag("skip-when-unused", false),
         driver_opts: section
@@ -45,7 +47,8 @@ pub fn mgmt(section: Option<&Node>, over: &Overrides, found: &mut Diagnostics) -
             .collect(),
         span: section.map(|n| n.get("ipv4-subnet").or(n.get("network")).unwrap_or(n).span),
     };
-    if m.ipv4_subnet.is_none() && m.ipv6_subnet.is_none() {
+    m.subnets_written = m.ipv4_subnet.is_some() || m.ipv6_subnet.is_some();
+    if !m.subnets_written {
         m.ipv4_subnet = Some(IPV4_SUBNET.into());
         m.ipv6_subnet = Some(IPV6_SUBNET.into());
     }
@@ -66,7 +69,32 @@ pub fn mgmt(section: Option<&Node>, over: &Overrides, found: &mut Diagnostics) -
     m
 }
 
+/// Names become those of a bridge and of an nftables table.
+fn names(m: &Mgmt, section: Option<&Node>, found: &mut Diagnostics) {
+    let at = |key: &str| section.map(|n| n.get(key).unwrap_or(n).span);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fine = |name: &str| name.chars().all(plain) && !name.starts_with(['.', '-']);
+    if !fine(&m.network) || m.network.is_empty() || m.network.len() > 48 {
+        let what = format!("`{}` cannot be the name of a management network", m.network);
+        found.push(
+            Diagnostic::error("bad-name", what)
+                .at(at("network"))
+                .hint("letters, digits, `-`, `_` and `.`, 48 at most")
+                .maybe_hint(unset_hint(&m.network)),
+        );
+    }
+    if let Some(bridge) = m.bridge.as_deref().filter(|b| !fine(b) || b.is_empty() || b.len() > 15) {
+        found.push(
+            Diagnostic::error("bad-name", format!("`{bridge}` cannot be the name of a bridge"))
+                .at(at("bridge"))
+                .hint("letters, digits, `-`, `_` and `.`, 15 at most")
+                .maybe_hint(unset_hint(bridge)),
+        );
+    }
+}
+
 fn check(m: &Mgmt, section: Option<&Node>, found: &mut Diagnostics) {
+    names(m, section, found);
     let mut bad = |key: &str, value: &str, what: &str| {
         found.push(
             Diagnostic::error("bad-address", format!("`{key}: {value}`: {what}"))
@@ -83,6 +111,14 @@ fn check(m: &Mgmt, section: Option<&Node>, found: &mut Diagnostics) {
     let v6net = v6.and_then(|s| s.parse::<Ipv6Net>().ok());
     if let (Some(s), None) = (v6, v6net) {
         bad("ipv6-subnet", s, "not an IPv6 subnet like 3fff:172:20:20::/64");
+    }
+    let small =
+        [v4net.is_some_and(|n| n.prefix_len() > 30), v6net.is_some_and(|n| n.prefix_len() > 126)];
+    for (key, text) in [("ipv4-subnet", v4, small[0]), ("ipv6-subnet", v6, small[1])]
+        .into_iter()
+        .filter_map(|(k, t, s)| t.filter(|_| s).map(|t| (k, t)))
+    {
+        bad(key, text, "too small for a bridge and a node");
     }
     if let Some(gw) = &m.ipv4_gw {
         match gw.parse::<Ipv4Addr>() {

@@ -2,10 +2,11 @@
 
 use crate::exit::Invalid;
 use crate::progress::Progress;
+use crate::say::{say, say_text, show, show_text};
 use crate::{Global, context, output};
 use anyhow::Result;
-use netloom_diag::Diagnostics;
-use netloom_engine::{DeployOptions, EngineError, Event, LabRecord, Reporter};
+use netloom_diag::{Diagnostics, render};
+use netloom_engine::{DeployOptions, EngineError, LabRecord};
 use netloom_topology::Overrides;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -82,37 +83,39 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         if found.has_errors() {
             return Err(Invalid { sources, found }.into());
         }
+        if !found.is_empty() {
+            say_text(&render(&sources, &found, false));
+        }
         match a.format.as_str() {
             "json" => output::json(&planned)?,
-            _ => print!("{}", describe(&planned)),
+            _ => show_text(&describe(&planned)),
         }
         return Ok(0);
     }
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in
+        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+    {
         // A second one ends the program at once, as it would without this.
         signal_hook::flag::register_conditional_shutdown(signal, 130, flag())?;
         signal_hook::flag::register(signal, flag())?;
     }
     watch();
-    let progress = Progress::new(global.plain);
+    let progress = Progress::new(global.plain).with_sources(sources.clone());
     let done = match engine.deploy(&lab, &options, &progress) {
         Err(EngineError::Refused(found)) => return Err(Invalid { sources, found }.into()),
         other => other?,
     };
-    for warning in &done.warnings {
-        progress.event(Event::Warning(warning.clone()));
-    }
     let record = LabRecord::load(&engine.directories, &lab.name)?
         .ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
     let rows = engine.nodes(&record, super::inspect::now())?;
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
-        _ => println!("{}", output::node_table(&rows, false)),
+        _ => show!("{}", output::node_table(&rows, false)),
     }
     let time = since.elapsed().as_secs_f64();
     match (done.nodes, done.links, done.removed + done.healed) {
-        (0, 0, 0) => eprintln!("lab {} is as its file says", lab.name),
-        (n, l, _) => eprintln!("lab {}: {n} nodes and {l} links made in {time:.2} s", lab.name),
+        (0, 0, 0) => say!("lab {} is as its file says", lab.name),
+        (n, l, _) => say!("lab {}: {n} nodes and {l} links made in {time:.2} s", lab.name),
     }
     Ok(0)
 }
@@ -130,7 +133,7 @@ fn watch() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         INTERRUPTED.store(true, Ordering::Relaxed);
-        eprintln!("interrupted; once more ends at once");
+        say!("interrupted; once more ends at once");
     });
 }
 

@@ -1,6 +1,7 @@
 //! `netloom destroy`.
 
 use crate::progress::Progress;
+use crate::say::{say, say_text};
 use crate::{Global, context};
 use anyhow::{Result, bail};
 use netloom_engine::{DestroyOptions, EngineError, LabRecord};
@@ -55,7 +56,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
             },
         };
         engine.destroy(&name, &options, &progress)?;
-        eprintln!("lab {name} is gone");
+        say!("lab {name} is gone");
         return Ok(0);
     }
     if global.name.is_some() {
@@ -68,7 +69,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         }
     }
     if left.is_empty() {
-        eprintln!("there are no labs");
+        say!("there are no labs");
         return Ok(0);
     }
     let names: Vec<&str> = left.iter().map(|r| r.name.as_str()).collect();
@@ -81,9 +82,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         let free = left.iter().position(|r| !left.iter().any(|o| o.uses.contains(&r.name)));
         let record = left.remove(free.unwrap_or(0));
         match engine.destroy(&record.name, &options, &progress) {
-            Ok(()) | Err(EngineError::NoLab(_)) => eprintln!("lab {} is gone", record.name),
+            Ok(()) | Err(EngineError::NoLab(_)) => say!("lab {} is gone", record.name),
             Err(e) => {
-                eprintln!("error: lab {}: {e}", record.name);
+                say!("error: lab {}: {e}", record.name);
                 failed = Some(e.exit_code());
             }
         }
@@ -95,7 +96,7 @@ fn confirmed(names: &[&str]) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("destroying every lab ({}) needs --yes when nobody can be asked", names.join(", "));
     }
-    eprint!("destroy {}? [y/N] ", names.join(", "));
+    say_text(&format!("destroy {}? [y/N] ", names.join(", ")));
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -1,6 +1,7 @@
 //! `netloom doctor`.
 
 use crate::context;
+use crate::say::show;
 use anyhow::Result;
 use netloom_datapath::probe;
 use serde_json::json;
@@ -85,13 +86,13 @@ pub fn run(a: Arguments) -> Result<u8> {
                 (false, false) => "no ",
             };
             let cure = if c.fine { String::new() } else { format!(": {}", c.cure) };
-            println!("{word}  {}{cure}", c.what);
+            show!("{word}  {}{cure}", c.what);
         }
         match &findings {
-            Ok(f) => lines(f).iter().for_each(|l| println!("     {l}")),
-            Err(e) => println!("NO   the kernel's network could not be probed: {e}"),
+            Ok(f) => lines(f).iter().for_each(|l| show!("     {l}")),
+            Err(e) => show!("NO   the kernel's network could not be probed: {e}"),
         }
-        println!("     state is kept in {}", engine.directories.state.display());
+        show!("     state is kept in {}", engine.directories.state.display());
     }
     Ok(u8::from(checks.iter().any(|c| c.needed && !c.fine)))
 }

@@ -1,5 +1,6 @@
 //! `netloom exec`.
 
+use crate::say::say;
 use crate::{Global, context, output};
 use anyhow::{Result, anyhow, bail};
 use netloom_engine::{ExecResult, Selection};
@@ -76,7 +77,7 @@ fn plain(results: &[ExecResult]) -> Result<()> {
     let several = results.len() > 1;
     for r in results {
         if several {
-            eprintln!("{}:", r.container);
+            say!("{}:", r.container);
         }
         match &r.output {
             Ok(o) => {
@@ -84,7 +85,7 @@ fn plain(results: &[ExecResult]) -> Result<()> {
                 out.flush()?;
                 std::io::stderr().write_all(&o.stderr)?;
             }
-            Err(e) => eprintln!("error: {}: {e}", r.container),
+            Err(e) => say!("error: {}: {e}", r.container),
         }
     }
     Ok(())

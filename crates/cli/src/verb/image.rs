@@ -1,9 +1,10 @@
 //! `netloom image`.
 
+use crate::say::{say, show};
 use crate::{context, output};
 use anyhow::{Result, anyhow};
-use netloom_image::{ConfigOverrides, Image, ImportOptions, Reference, Store};
-use std::path::{Path, PathBuf};
+use netloom_image::{ConfigOverrides, ImportOptions, Reference, Store};
+use std::path::PathBuf;
 
 /// What is done with images.
 #[derive(clap::Subcommand, Debug)]
@@ -17,6 +18,8 @@ pub enum Verb {
         #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
     },
+    /// Remove images that have no name any more and that no node uses.
+    Prune,
     /// Remove an image.
     #[command(visible_alias = "rm")]
     Remove {
@@ -75,34 +78,17 @@ pub fn run(verb: Verb) -> Result<u8> {
     match verb {
         Verb::Import(a) => import(&store, a)?,
         Verb::List { format } => list(&store, &format)?,
+        Verb::Prune => {
+            let removed = store.prune(|layer| engine.image_users(layer)).map_err(hinted)?;
+            say!("removed {} layers, {} MB", removed.layers, removed.bytes >> 20);
+        }
         Verb::Remove { reference: name } => {
             let name = reference(&name)?;
-            let labs = netloom_engine::LabRecord::all(&engine.directories)?;
-            let used = |layer: &Path| users(&store, &labs, layer);
-            let removed = store.remove(&name, used).map_err(hinted)?;
-            eprintln!(
-                "removed {}: {} layers, {} MB",
-                name.short(),
-                removed.layers,
-                removed.bytes >> 20
-            );
+            let removed = store.remove(&name, |layer| engine.image_users(layer)).map_err(hinted)?;
+            say!("removed {}: {} layers, {} MB", name.short(), removed.layers, removed.bytes >> 20);
         }
     }
     Ok(0)
-}
-
-/// Nodes whose image has the layer.
-fn users(store: &Store, labs: &[netloom_engine::LabRecord], layer: &Path) -> Vec<String> {
-    let has = |name: &str| {
-        let reference = Reference::parse(name).ok();
-        let image = reference.and_then(|r| store.resolve(&r).ok().flatten());
-        image.is_some_and(|i: Image| i.layers.iter().any(|l| l == layer))
-    };
-    labs.iter()
-        .flat_map(|l| l.nodes.iter().map(move |(name, n)| (l, name, n)))
-        .filter(|(_, _, n)| has(&n.image))
-        .map(|(l, name, _)| format!("node {name} of lab {}", l.name))
-        .collect()
 }
 
 fn import(store: &Store, a: Import) -> Result<()> {
@@ -130,7 +116,7 @@ fn import(store: &Store, a: Import) -> Result<()> {
     let done = store.import(&a.source, &options).map_err(hinted)?;
     for image in &done.images {
         let name = image.reference.as_ref().map_or("(no name)".into(), Reference::short);
-        println!("{name}: {} MB in {} layers", image.size >> 20, image.layers.len());
+        show!("{name}: {} MB in {} layers", image.size >> 20, image.layers.len());
     }
     Ok(())
 }
@@ -143,7 +129,7 @@ fn list(store: &Store, format: &str) -> Result<()> {
     for image in images {
         let name = image.reference.as_ref().map_or("(no name)".into(), Reference::short);
         let id = image.id.as_ref().map_or(String::new(), |d| d.hex().chars().take(12).collect());
-        println!("{name}\t{id}\t{} MB\t{}", image.size >> 20, image.source);
+        show!("{name}\t{id}\t{} MB\t{}", image.size >> 20, image.source);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `netloom inspect`.
 
+use crate::say::{say, show};
 use crate::{Global, context, output};
 use anyhow::Result;
 use netloom_engine::{Engine, EngineError, LabRecord};
@@ -66,9 +67,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     }
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
-        "csv" => println!("{}", output::node_csv(&rows)),
-        _ if rows.is_empty() => eprintln!("no nodes found"),
-        _ => println!("{}", output::node_table(&rows, a.all || a.wide)),
+        "csv" => show!("{}", output::node_csv(&rows)),
+        _ if rows.is_empty() => say!("no nodes found"),
+        _ => show!("{}", output::node_table(&rows, a.all || a.wide)),
     }
     Ok(0)
 }
@@ -93,7 +94,7 @@ fn interfaces(
     }
     match format {
         "json" => output::json(&output::interface_json(&nodes))?,
-        _ => println!("{}", output::interface_table(&nodes)),
+        _ => show!("{}", output::interface_table(&nodes)),
     }
     Ok(0)
 }

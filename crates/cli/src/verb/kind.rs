@@ -1,5 +1,6 @@
 //! `netloom kind`.
 
+use crate::say::{show, show_text};
 use anyhow::{Context, Result};
 use netloom_kinds::Catalogue;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ pub fn run(verb: Verb) -> Result<u8> {
         Verb::List => {
             for kind in Catalogue::builtin().kinds() {
                 let class = format!("{:?}", kind.class).to_lowercase();
-                println!("{:<28} {class:<10} {}", kind.names.join(", "), kind.description);
+                show!("{:<28} {class:<10} {}", kind.names.join(", "), kind.description);
             }
         }
         Verb::Show { name } => {
@@ -38,13 +39,13 @@ pub fn run(verb: Verb) -> Result<u8> {
                     catalogue.near(&name).join(", ")
                 )
             })?;
-            print!("{}", serde_saphyr::to_string(&**kind)?);
+            show_text(&serde_saphyr::to_string(&**kind)?);
         }
         Verb::Check { file } => {
             let text =
                 std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             let kind = Catalogue::parse(&file.display().to_string(), &text)?;
-            println!("{} is a valid kind file of {}", file.display(), kind.names.join(", "));
+            show!("{} is a valid kind file of {}", file.display(), kind.names.join(", "));
         }
     }
     Ok(0)

@@ -1,6 +1,7 @@
 //! `netloom validate`.
 
 use crate::exit::{INVALID, Invalid};
+use crate::say::{say_text, show, show_text};
 use crate::{Global, context, output};
 use anyhow::Result;
 use netloom_diag::{render, render_json};
@@ -36,7 +37,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         lab.locate_origins(&done.sources);
     }
     if a.rendered {
-        print!("{}", done.rendered);
+        show_text(&done.rendered);
         return Ok(0);
     }
     let findings = || render_json(&done.sources, &done.found);
@@ -47,18 +48,18 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         }
         "yaml" => {
             let value = json!({"version": VERSION, "findings": findings(), "lab": done.lab});
-            print!("{}", serde_saphyr::to_string(&value)?);
+            show_text(&serde_saphyr::to_string(&value)?);
         }
         "containerlab" => {
             if let Some(lab) = done.lab.as_ref().or(done.partial.as_ref()) {
                 output::json(&to_containerlab(lab))?;
             }
-            eprint!("{}", render(&done.sources, &done.found, color));
+            say_text(&render(&done.sources, &done.found, color));
         }
         _ => match done.lab {
             Some(lab) => {
-                eprint!("{}", render(&done.sources, &done.found, color));
-                println!(
+                say_text(&render(&done.sources, &done.found, color));
+                show!(
                     "lab {} is valid: {} nodes, {} links",
                     lab.name,
                     lab.nodes.len(),

@@ -1,5 +1,6 @@
 //! `netloom version`.
 
+use crate::say::show;
 use anyhow::Result;
 use serde_json::json;
 
@@ -21,8 +22,8 @@ pub fn run(a: Arguments) -> Result<u8> {
         (true, _) => crate::output::json(
             &json!({"version": version, "repository": env!("CARGO_PKG_REPOSITORY")}),
         )?,
-        (_, true) => println!("{version}"),
-        _ => println!("netloom {version}"),
+        (_, true) => show!("{version}"),
+        _ => show!("netloom {version}"),
     }
     Ok(0)
 }

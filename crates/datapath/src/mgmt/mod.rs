@@ -20,7 +20,7 @@ use crate::sysctl::{self, Changed};
 /// A management network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MgmtSpec {
-    /// Name of the network; its nftables table is `netloom-<name>`.
+    /// Name of the network; its nftables table is `netloom-net-<name>`.
     pub name: String,
     /// Name of the bridge with the addresses.
     pub bridge: String,
@@ -117,6 +117,8 @@ pub fn ensure(host: &Netns, spec: &MgmtSpec) -> Result<Ensured> {
             }
         }
         done.table = nft::ensure_table(host, spec)?;
+    } else {
+        nft::remove_table(host, &spec.name)?;
     }
     Ok(done)
 }

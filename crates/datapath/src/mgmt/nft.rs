@@ -2,6 +2,7 @@
 //! only program this crate runs.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use super::MgmtSpec;
@@ -12,7 +13,15 @@ const PROGRAM: &str = "nft";
 
 /// The name of the table of a network.
 pub fn table(network: &str) -> String {
-    format!("netloom-{network}")
+    format!("netloom-net-{network}")
+}
+
+/// The program: administrators' programs are not in everybody's search path.
+pub fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(usual);
+    folders.find_map(|folder| Some(folder.join(PROGRAM)).filter(|file| file.is_file()))
 }
 
 /// Refuses names that `nft` would read as something else.
@@ -28,23 +37,16 @@ pub(super) fn check_name(network: &str) -> Result<()> {
     })
 }
 
-/// Makes the table unless an equal one is there; says whether it was made.
+/// Makes the table what it has to be; says whether anything was done.
 pub(super) fn ensure_table(host: &Netns, spec: &MgmtSpec) -> Result<bool> {
     let table = table(&spec.name);
     let wanted = rules(&body(spec));
     match list(host, &table)? {
         Some(found) if found == wanted => Ok(false),
-        Some(found) => {
-            let first = |a: &[String], b: &[String]| a.iter().find(|l| !b.contains(l)).cloned();
-            Err(Error::Differs {
-                subject: format!("nftables table {table}"),
-                field: "rule",
-                wanted: first(&wanted, &found).unwrap_or_else(|| "another order".into()),
-                found: first(&found, &wanted).unwrap_or_else(|| "none".into()),
-            })
-        }
-        None => {
-            let script = format!("table inet {table} {{\n{}}}\n", body(spec));
+        // Not there, or of another time: replaced as a whole, in one transaction.
+        _ => {
+            let empty = format!("table inet {table}\ndelete table inet {table}\n");
+            let script = format!("{empty}table inet {table} {{\n{}}}\n", body(spec));
             run(host, "make the management network's rules", &["-f", "-"], &script)?;
             Ok(true)
         }
@@ -59,6 +61,10 @@ pub fn remove_table(host: &Netns, network: &str) -> Result<bool> {
 
 /// Removes a table if it is there; says whether it was.
 pub(super) fn remove(host: &Netns, table: &str) -> Result<bool> {
+    // Without the program nothing of ours was made with it.
+    if program().is_none() {
+        return Ok(false);
+    }
     if list(host, table)?.is_none() {
         return Ok(false);
     }
@@ -78,12 +84,7 @@ fn body(spec: &MgmtSpec) -> String {
     format!(
         "chain postrouting {{\n\
          type nat hook postrouting priority srcnat; policy accept;\n\
-         {rules}}}\n\
-         chain forward {{\n\
-         type filter hook forward priority filter; policy accept;\n\
-         iifname \"{bridge}\" accept\n\
-         oifname \"{bridge}\" accept\n\
-         }}\n"
+         {rules}}}\n"
     )
 }
 
@@ -125,8 +126,9 @@ fn failed(action: &str, output: &Output) -> Error {
 /// Runs the program inside the namespace: a child starts in that of the thread
 /// that makes it.
 fn spawn(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<Output> {
+    let program = program().unwrap_or_else(|| PROGRAM.into());
     host.run_in(|| {
-        let mut child = Command::new(PROGRAM)
+        let mut child = Command::new(program)
             .args(arguments)
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
@@ -134,7 +136,8 @@ fn spawn(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<
             .stderr(Stdio::piped())
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
+            // One that ends early says why on its standard error.
+            let _ = stdin.write_all(input.as_bytes());
         }
         child.wait_with_output()
     })?

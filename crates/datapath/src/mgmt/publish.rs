@@ -56,6 +56,8 @@ pub fn publish(host: &Netns, lab: &str, bridge: &str, list: &[Published]) -> Res
         "table inet {table}\n\
          delete table inet {table}\n\
          table inet {table} {{\n\
+         chain guard {{\ntype filter hook prerouting priority raw; policy accept;\n\
+         iifname \"{bridge}\" ip daddr 127.0.0.0/8 drop\n}}\n\
          chain prerouting {{\ntype nat hook prerouting priority dstnat; policy accept;\n{rules}}}\n\
          chain output {{\ntype nat hook output priority -100; policy accept;\n{rules}}}\n\
          chain postrouting {{\ntype nat hook postrouting priority srcnat; policy accept;\n\
@@ -64,7 +66,9 @@ pub fn publish(host: &Netns, lab: &str, bridge: &str, list: &[Published]) -> Res
          }}\n"
     );
     nft::run(host, "publish ports", &["-f", "-"], &script)?;
-    // Packets of the host itself keep their loopback source until they are masqueraded.
+    // Packets of the host itself keep their loopback source until they are masqueraded. What lets
+    // them out would let packets of nodes in to what listens on the loopback address only: the
+    // guard drops these.
     sysctl::write(host, &format!("ipv4/conf/{bridge}/route_localnet"), "1")
 }
 

@@ -69,6 +69,7 @@ fn image(parts: &Parts, input: &str, names: Vec<Reference>, entry: Entry) -> Res
 fn verify_name(input: &str, path: &str, document: &[u8]) -> Result<(), Error> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let name = name.strip_suffix(".json").unwrap_or(name);
+    let name = name.strip_prefix("sha256:").unwrap_or(name);
     let Ok(expected) = format!("sha256:{name}").parse::<Digest>() else { return Ok(()) };
     let actual = Digest::of(document);
     if actual == expected {

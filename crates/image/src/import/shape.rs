@@ -39,11 +39,13 @@ impl Shape {
             b"oci-layout" => self.oci_layout = true,
             b"index.json" => self.index = true,
             b"manifest.json" => self.manifest = true,
-            b"" | b"repositories" => {}
+            b"" | b"repositories" | b"config.json" => {}
             path => {
                 let top = path.split(|&byte| byte == b'/').next().unwrap_or_default();
-                let stem = top.strip_suffix(b".json").or_else(|| top.strip_suffix(b".tar"));
-                let stem = stem.unwrap_or(top);
+                // crane, kaniko and Jib write `sha256:<hex>` and `<hex>.tar.gz`.
+                let ends: [&[u8]; 3] = [b".json", b".tar", b".tar.gz"];
+                let stem = ends.iter().find_map(|end| top.strip_suffix(*end)).unwrap_or(top);
+                let stem = stem.strip_prefix(b"sha256:").unwrap_or(stem);
                 let hex = stem.len() == 64 && stem.iter().all(u8::is_ascii_hexdigit);
                 self.foreign |= !hex && top != b"blobs";
             }
@@ -90,6 +92,8 @@ mod tests {
             archive(&[&config, &layer, "manifest.json", "repositories"]),
             Some(SourceKind::DockerArchive)
         );
+        let (config, layer) = (format!("sha256:{hex}"), format!("{hex}.tar.gz"));
+        assert_eq!(archive(&[&config, &layer, "manifest.json"]), Some(SourceKind::DockerArchive));
         assert_eq!(archive(&["manifest.json", "index.json", "bin/sh"]), None);
         assert_eq!(archive(&["./", "./bin/", "./bin/sh"]), None);
         assert_eq!(archive(&[]), None);

@@ -50,7 +50,7 @@ struct Walk<'u> {
     unpacker: &'u mut Unpacker,
     device: u64,
     /// The first path of every file that has several.
-    first_names: HashMap<u64, Vec<u8>>,
+    first_names: HashMap<(u64, u64), Vec<u8>>,
     hash: Sha256,
     buffer: Vec<u8>,
 }
@@ -88,12 +88,13 @@ impl Walk<'_> {
         let Some(kind) = kind(&metadata) else { return Ok(()) };
         let mut member = member(&metadata, path, kind);
         if kind != Kind::Directory && metadata.nlink() > 1 {
-            if let Some(first) = self.first_names.get(&metadata.ino()) {
+            if let Some(first) = self.first_names.get(&(metadata.dev(), metadata.ino())) {
                 member.kind = Kind::HardLink;
                 member.link.clone_from(first);
                 return self.add(&member, shown, None);
             }
-            self.first_names.insert(metadata.ino(), member.path.clone());
+            let key = (metadata.dev(), metadata.ino());
+            self.first_names.insert(key, member.path.clone());
         }
         member.xattrs = xattrs(by_fd).map_err(failed)?;
         match kind {

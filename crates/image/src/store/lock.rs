@@ -43,9 +43,14 @@ impl Lock {
         Ok(lock.ok().map(|file| Self { _file: file }))
     }
 
-    /// A directory of work in progress; `None` when its owner lives.
+    /// A directory of work in progress; `None` when its owner lives, or it is gone.
     pub fn directory(path: &Path) -> Result<Option<Self>, Error> {
-        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = match File::open(path) {
+            Ok(file) => file,
+            // Its owner has just removed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", path, error)),
+        };
         let lock = Self::attempt(path, file, FlockArg::LockExclusiveNonblock)?;
         Ok(lock.ok().map(|file| Self { _file: file }))
     }

@@ -33,7 +33,8 @@ impl Store {
         }
         drop(index_lock);
         for (path, lock) in doomed {
-            remove(&path)?;
+            // What cannot be removed is in nobody's way; it is tried again at the next open.
+            let _ = remove(&path);
             drop(lock);
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! PAX extended headers: records of the form `length key=value\n`.
 
+use std::collections::BTreeMap;
+
 /// Records in the order they were written; a later one overrides an earlier one.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Records(Vec<(Vec<u8>, Vec<u8>)>);
@@ -62,13 +64,13 @@ impl Records {
 
     /// Extended attributes, the last of each name.
     pub fn xattrs(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut found: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
         for (key, value) in self.iter() {
-            let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { continue };
-            found.retain(|(earlier, _)| earlier != name);
-            found.push((name.to_vec(), value.to_vec()));
+            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                found.insert(name, value);
+            }
         }
-        found
+        found.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
     }
 }
 

@@ -61,6 +61,9 @@ impl<R: BufRead> Reader<R> {
                 b'x' | b'X' => {
                     let records = self.records(&header, size)?;
                     ahead.local.extend(records);
+                    if ahead.local.weight() as u64 > MOST_META {
+                        return Err(header.malformed("its extended headers are too large".into()));
+                    }
                 }
                 b'g' => {
                     let records = self.records(&header, size)?;
@@ -131,7 +134,11 @@ impl<R: BufRead> Reader<R> {
         let path = path.unwrap_or_else(|| header.path());
         let link = record("linkpath").or(ahead.long_link).unwrap_or_else(|| header.link());
         let kind = kind(header, &path)?;
-        let stored = number("size", size)?;
+        // Only files have data; writers put the size of a link's target into its header.
+        let stored = match kind {
+            Kind::File => number("size", size)?,
+            _ => 0,
+        };
         let mut member = Member {
             kind,
             mode: header.mode()?,

@@ -30,11 +30,20 @@ pub(crate) fn adopt_attributes(
         let Some(model) = lowers.iter().find_map(|lower| open_inside(lower, path).ok()) else {
             continue;
         };
-        open_inside(layer, path)
-            .and_then(|directory| copy_attributes(&model, &directory))
+        let directory = match open_inside(layer, path) {
+            Ok(directory) => directory,
+            // A later member of the layer took its place.
+            Err(error) if is_gone(&error) => continue,
+            Err(error) => return Err(Error::io("open", &layer.join(path), error)),
+        };
+        copy_attributes(&model, &directory)
             .map_err(|error| Error::io("set the attributes of", &layer.join(path), error))?;
     }
     Ok(())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 fn open_inside(root: &Path, path: &OsStr) -> io::Result<File> {

@@ -24,8 +24,7 @@ pub(super) struct Pending {
 impl Unpacker {
     /// Notes the attributes of the top directory.
     pub(super) fn root_directory(&mut self, member: &Member) -> Result<(), Error> {
-        self.pending.push(Pending { path: Vec::new(), member: member.clone() });
-        Ok(())
+        self.put_off(member, &[])
     }
 
     /// Makes a directory, or adopts the one already there.
@@ -44,6 +43,17 @@ impl Unpacker {
         }
         self.keep_parent(parent);
         self.tally.implied_directories.remove(path);
+        self.put_off(member, path)
+    }
+
+    /// Keeps a directory's attributes until the end, as far as that is reasonable.
+    fn put_off(&mut self, member: &Member, path: &[u8]) -> Result<(), Error> {
+        const MOST: usize = 256 << 20;
+        let xattrs: usize = member.xattrs.iter().map(|(k, v)| k.len() + v.len()).sum();
+        self.put_off_bytes += path.len() + xattrs;
+        if self.put_off_bytes > MOST {
+            return Err(self.refuse(member, Refusal::TooLarge { limit: MOST as u64 }));
+        }
         self.pending.push(Pending { path: path.to_vec(), member: member.clone() });
         Ok(())
     }

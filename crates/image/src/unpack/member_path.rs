@@ -4,7 +4,10 @@ use crate::error::Refusal;
 
 /// A relative path without `.`, empty parts or trailing slash; empty for the root itself.
 pub(crate) fn normalise(path: &[u8]) -> Result<Vec<u8>, Refusal> {
-    if path.is_empty() || path.contains(&0) || path.len() > 4096 {
+    // Deeper trees exist only to exhaust whoever removes them.
+    const DEEPEST: usize = 256;
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).count();
+    if path.is_empty() || path.contains(&0) || path.len() > 4096 || parts > DEEPEST {
         return Err(Refusal::NotAPath);
     }
     if path[0] == b'/' {
@@ -46,6 +49,8 @@ mod tests {
         for (path, plain) in [("./a//b/./c/", "a/b/c"), (".", ""), ("./", ""), ("a", "a")] {
             assert_eq!(normalise(path.as_bytes()), Ok(plain.as_bytes().to_vec()), "{path}");
         }
+        assert!(normalise("a/".repeat(256).as_bytes()).is_ok());
+        assert!(normalise("a/".repeat(257).as_bytes()).is_err());
         assert_eq!(split(b"a/b/c"), Some((b"a/b".as_slice(), b"c".as_slice())));
         assert_eq!(split(b"a"), Some((b"".as_slice(), b"a".as_slice())));
         assert_eq!(split(b""), None);

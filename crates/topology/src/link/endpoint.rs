@@ -148,13 +148,14 @@ fn refused(e: &InterfaceError) -> Diagnostic {
 /// Names that cannot be. Long ones and ones with `/` get a short kernel name in the plan, and the
 /// written one as alternative name.
 fn check_name(name: &str, span: Span, found: &mut Diagnostics) {
-    let impossible = name.contains(char::is_whitespace) || matches!(name, "." | "..");
+    let impossible = name.contains(|c: char| c.is_whitespace() || matches!(c, ':' | '%' | '\0'))
+        || matches!(name, "." | ".." | "all" | "default");
     if impossible || name.len() > 127 {
         let what = format!("`{name}` cannot be the name of an interface");
         found.push(
-            Diagnostic::error("bad-interface", what)
-                .at(span)
-                .hint("at most 127 characters, no spaces"),
+            Diagnostic::error("bad-interface", what).at(span).hint(
+                "at most 127 characters, no spaces, `:` or `%`, and none the kernel has itself",
+            ),
         );
     }
 }
@@ -173,6 +174,11 @@ fn mac(node: &Node, found: &mut Diagnostics) -> Option<String> {
     if first & 1 == 1 {
         let d = Diagnostic::error("bad-mac", format!("`{text}` is a group address"));
         found.push(d.at(node.span).hint("the first byte must be even"));
+        return None;
+    }
+    if bytes.iter().all(|(_, b)| *b == Ok(0)) {
+        let d = Diagnostic::error("bad-mac", format!("`{text}` is no address of an interface"));
+        found.push(d.at(node.span).hint("leave it out for one that is made up"));
         return None;
     }
     Some(text.to_ascii_lowercase().replace('-', ":"))

@@ -1,23 +1,16 @@
 //! One node: commands, sizes, types, names, what excludes each other.
 
-use super::capability;
+use super::{capability, mounts};
 use crate::lab::{EndpointNode, Lab, Node};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_kinds::License;
 
 /// What must hold for one node.
 pub fn node(lab: &Lab, node: &Node, found: &mut Diagnostics) {
-    let at = |key: &str| node.span_of(key);
-    for text in &node.binds {
-        if !text.contains(':') {
-            found.push(
-                Diagnostic::error("bad-bind", format!("`{text}` is not a bind"))
-                    .at(at("binds"))
-                    .hint("write SOURCE:TARGET[:ro]; a volume without a source stands under `volumes`"),
-            );
-        }
-    }
+    mounts::check(node, found);
     texts(node, found);
+    words(node, found);
+    stage_commands(node, found);
     startup(node, found);
     kind_type(node, found);
     hostname(node, found);
@@ -29,7 +22,7 @@ pub fn node(lab: &Lab, node: &Node, found: &mut Diagnostics) {
     {
         found.push(
             Diagnostic::error("bad-healthcheck", "`healthcheck.test` begins with CMD or CMD-SHELL")
-                .at(at("healthcheck"))
+                .at(node.span_of("healthcheck"))
                 .hint("write test: [CMD-SHELL, \"command\"]"),
         );
     }
@@ -55,6 +48,56 @@ fn texts(node: &Node, found: &mut Diagnostics) {
                     .at(at(key))
                     .hint("a number and a unit: 512MB, 2GiB, 64k"),
             );
+        }
+    }
+}
+
+/// Words and numbers that have only some values.
+fn words(node: &Node, found: &mut Diagnostics) {
+    let mut wrong = |key: &str, value: &str, hint: &str| {
+        found.push(
+            Diagnostic::error("unknown-word", format!("`{value}` is not a value of `{key}`"))
+                .at(node.span_of(key))
+                .hint(hint),
+        );
+    };
+    let pid = node.pid_mode.as_str();
+    if !matches!(pid, "" | "private" | "host") && !pid.starts_with("container:") {
+        wrong("pid-mode", pid, "it may be host or container:NODE");
+    }
+    if !matches!(node.cgroupns_mode.as_str(), "" | "private" | "host") {
+        wrong("cgroupns-mode", &node.cgroupns_mode, "it may be private or host");
+    }
+    if let Some(cpu) = node.cpu.filter(|cpu| !(cpu.is_finite() && *cpu >= 0.0)) {
+        wrong("cpu", &cpu.to_string(), "a number of processors: 0.5, 2; 0 is no limit");
+    }
+    const LEAST: u64 = 6 << 20;
+    let memory = crate::bytes(&node.memory).filter(|bytes| (1..LEAST).contains(bytes));
+    if memory.is_some() {
+        wrong("memory", &node.memory, "nothing starts with less than 6 MiB; 0 is no limit");
+    }
+    let parent = node.cgroup_parent.split('/').any(|part| part == ".." || part == ".");
+    if parent {
+        wrong("cgroup-parent", &node.cgroup_parent, "a path of names below the root group");
+    }
+}
+
+/// Commands of stages are there, and can be read.
+fn stage_commands(node: &Node, found: &mut Diagnostics) {
+    for (name, stage) in node.stages.named() {
+        for exec in &stage.exec {
+            match shlex::split(&exec.command) {
+                None => found.push(unclosed_quote(&exec.command).at(node.span_of("stages"))),
+                Some(argv) if argv.is_empty() => found.push(
+                    Diagnostic::error(
+                        "missing-key",
+                        format!("an `exec` of stage `{name}` has no `command`"),
+                    )
+                    .at(node.span_of("stages"))
+                    .hint("write `- command: ...`"),
+                ),
+                Some(_) => {}
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who waits for whom.
 
 use crate::lab::Lab;
-use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
+use netloom_diag::{Diagnostic, Diagnostics, Span, did_you_mean};
 use std::collections::HashMap;
 
 /// Every stage a node can wait for exists, and nobody waits for itself in the end.
@@ -9,6 +9,7 @@ pub fn stages(lab: &Lab, found: &mut Diagnostics) {
     let index: HashMap<&str, usize> =
         lab.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
     let mut edges: Vec<Vec<usize>> = vec![Vec::new(); lab.nodes.len() * 5];
+    let mut places: HashMap<(usize, usize), Option<Span>> = HashMap::new();
     let number = |stage: &str| {
         ["create", "create-links", "configure", "healthy", "exit"].iter().position(|s| *s == stage)
     };
@@ -44,6 +45,7 @@ pub fn stages(lab: &Lab, found: &mut Diagnostics) {
                     continue;
                 };
                 edges[i * 5 + s].push(other * 5 + theirs);
+                places.insert((i * 5 + s, other * 5 + theirs), wait.span);
                 if wait.stage == "healthy" && lab.nodes[other].healthcheck.is_none() {
                     found.push(
                         Diagnostic::warning(
@@ -64,7 +66,7 @@ pub fn stages(lab: &Lab, found: &mut Diagnostics) {
         let mut names: Vec<&str> = path.iter().map(|v| lab.nodes[v / 5].name.as_str()).collect();
         names.dedup();
         let first = &lab.nodes[path[0] / 5];
-        let at = first.stages.named().iter().flat_map(|(_, s)| &s.wait_for).find_map(|w| w.span);
+        let at = path.windows(2).find_map(|edge| *places.get(&(edge[0], edge[1]))?);
         found.push(
             Diagnostic::error(
                 "cycle",
