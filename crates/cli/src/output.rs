@@ -1,6 +1,5 @@
 //! Tables, JSON and CSV on standard output.
 
-use crate::say::show;
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use netloom_engine::{InterfaceRow, NodeRow};
@@ -8,7 +7,14 @@ use serde_json::{Map, Value as Json, json};
 
 /// Prints JSON.
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
-    show!("{}", serde_json::to_string_pretty(value)?);
+    use std::io::Write;
+    // As it is made: the text of a large lab is larger than the lab.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match serde_json::to_writer_pretty(&mut out, value) {
+        Err(e) if e.is_io() => {}
+        other => other?,
+    }
+    let _ = writeln!(out).and_then(|()| out.flush());
     Ok(())
 }
 

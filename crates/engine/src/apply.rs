@@ -51,7 +51,7 @@ impl Apply<'_> {
         let parking = self.parking()?;
         self.remove(difference, &parking)?;
         self.stop_here()?;
-        let make: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
+        let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         // Files wait for the disk, namespaces for the kernel.
         let (files, namespaces) = std::thread::scope(|scope| {
             let files = scope.spawn(|| self.files(objects));
@@ -91,7 +91,7 @@ impl Apply<'_> {
         }
         self.publish(network.as_ref(), objects, &wires)?;
         self.stop_here()?;
-        let ids: HashSet<&str> = difference.make_links.iter().map(|l| l.id.as_str()).collect();
+        let ids: HashSet<&str> = difference.make_links.iter().map(String::as_str).collect();
         let links: BTreeSet<usize> = (0..objects.links.len())
             .filter(|i| ids.contains(objects.links[*i].id.as_str()))
             .collect();
@@ -218,8 +218,9 @@ impl Apply<'_> {
         }
         // What an ended deploy may have started already is started from the beginning.
         if !record.complete {
-            for node in &difference.make_nodes {
-                if node.container {
+            let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
+            for node in &self.decision.planned.objects.nodes {
+                if node.container && make.contains(node.name.as_str()) {
                     self.runtime.remove(&node.long_name, true)?;
                 }
             }

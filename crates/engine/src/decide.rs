@@ -19,6 +19,7 @@ use netloom_runtime_native::NativeRuntime;
 use netloom_topology::{EndpointNode, Lab, NodeFiles};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything decided, before anything is done.
 pub struct Decision {
@@ -36,7 +37,7 @@ pub struct Decision {
     pub detached: HashSet<String>,
     /// The host.
     pub machine: Machine,
-    images: HashMap<String, Image>,
+    images: HashMap<String, Arc<Image>>,
 }
 
 impl Decision {
@@ -47,7 +48,8 @@ impl Decision {
 }
 
 impl Engine {
-    /// Observes, checks and plans. Without a `runtime` the lab is planned as a new one.
+    /// Observes, checks and plans. Without a `runtime` the lab is planned as a new one. Who only
+    /// looks needs no containers' specifications kept, of which there may be ten thousand.
     pub(crate) fn decide(
         &self,
         lab: &Lab,
@@ -154,7 +156,9 @@ impl Engine {
                 Parts { lab, node, object, image, files: &files, paths, netns, interfaces: count };
             let spec = spec::container(&parts);
             decision.digests.insert(node.name.clone(), digest::of(&spec, image, &files));
-            decision.specs.insert(node.name.clone(), (spec, files));
+            if !options.look {
+                decision.specs.insert(node.name.clone(), (spec, files));
+            }
         }
         Ok(())
     }
@@ -200,7 +204,7 @@ impl Engine {
                 != decision.digests.get(name).map(String::as_str).unwrap_or_default()
         };
         let difference = difference(&have, &maybe, want, changed);
-        let remade: HashSet<&str> = difference.make_nodes.iter().map(|n| n.name.as_str()).collect();
+        let remade: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         let running: HashSet<String> = runtime
             .list()?
             .into_iter()

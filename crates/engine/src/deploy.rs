@@ -34,6 +34,8 @@ pub struct DeployOptions {
     pub timeout: Duration,
     /// The user's home.
     pub home: PathBuf,
+    /// Only look: nothing will be made of the plan.
+    pub look: bool,
     /// Asked between two steps: whether the user wants to stop.
     pub interrupted: fn() -> bool,
 }
@@ -265,7 +267,7 @@ impl Engine {
         let pending: HashSet<&str> = d
             .make_nodes
             .iter()
-            .map(|n| n.name.as_str())
+            .map(String::as_str)
             .chain(d.rebuild.iter().map(String::as_str))
             .collect();
         for node in &lab.nodes {

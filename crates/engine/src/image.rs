@@ -5,11 +5,12 @@ use crate::{Engine, EngineError};
 use netloom_image::{Image, Reference, Store};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Images looked up once each.
 pub struct Images {
     store: Store,
-    known: HashMap<String, Result<Option<Image>, String>>,
+    known: HashMap<String, Result<Option<Arc<Image>>, String>>,
 }
 
 impl Images {
@@ -20,14 +21,14 @@ impl Images {
 
     /// The image of a name as written: `None` when it is not here, an error when the name cannot
     /// be one.
-    pub fn find(&mut self, name: &str) -> Result<Result<Option<Image>, String>, EngineError> {
+    pub fn find(&mut self, name: &str) -> Result<Result<Option<Arc<Image>>, String>, EngineError> {
         if let Some(known) = self.known.get(name) {
             return Ok(known.clone());
         }
         let found = match name {
-            "host" => Ok(Some(Image::host())),
+            "host" => Ok(Some(Arc::new(Image::host()))),
             _ => match Reference::parse(name) {
-                Ok(reference) => Ok(self.store.resolve(&reference)?),
+                Ok(reference) => Ok(self.store.resolve(&reference)?.map(Arc::new)),
                 Err(e) => Err(format!("{e}; {}", e.hint())),
             },
         };

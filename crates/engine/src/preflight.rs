@@ -11,6 +11,7 @@ use netloom_kinds::{Class, Role};
 use netloom_topology::{EndpointNode, Lab, LinkKind, Node, PortBinding, PullPolicy, StartupConfig};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 
 /// What preflight needs to see.
 pub struct Situation<'a> {
@@ -32,7 +33,7 @@ pub fn check(
     situation: &Situation<'_>,
     images: &mut Images,
     found: &mut Diagnostics,
-) -> Result<HashMap<String, Image>, EngineError> {
+) -> Result<HashMap<String, Arc<Image>>, EngineError> {
     let mut out = HashMap::new();
     for node in &lab.nodes {
         if node.kind_data.class != Class::Pseudo {
@@ -57,7 +58,7 @@ fn image(
     node: &Node,
     images: &mut Images,
     found: &mut Diagnostics,
-) -> Result<Option<Image>, EngineError> {
+) -> Result<Option<Arc<Image>>, EngineError> {
     if node.kind_data.class == Class::Vm && node.image != "host" {
         found.push(
             Diagnostic::error(

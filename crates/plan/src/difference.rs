@@ -11,10 +11,10 @@ pub struct Difference {
     pub remove_nodes: Vec<String>,
     /// Links to remove.
     pub remove_links: Vec<LinkObject>,
-    /// Nodes to make.
-    pub make_nodes: Vec<NodeObject>,
-    /// Links to make.
-    pub make_links: Vec<LinkObject>,
+    /// Nodes to make, by name.
+    pub make_nodes: Vec<String>,
+    /// Links to make, by id.
+    pub make_links: Vec<String>,
     /// Nodes whose container is made anew in the namespace it had, by name.
     pub rebuild: Vec<String>,
 }
@@ -80,12 +80,13 @@ pub fn difference(
     let kept = |l: &&LinkObject| !keep.contains(l.id.as_str());
     Difference {
         remove_links: have.links.iter().chain(maybe).filter(kept).cloned().collect(),
-        make_links: want.links.iter().filter(kept).cloned().collect(),
+        make_links: want.links.iter().filter(kept).map(|l| l.id.clone()).collect(),
         make_nodes: want
             .nodes
             .iter()
-            .filter(|n| !had.contains_key(n.name.as_str()) || gone.contains(n.name.as_str()))
-            .cloned()
+            .map(|n| n.name.as_str())
+            .filter(|n| !had.contains_key(n) || gone.contains(n))
+            .map(str::to_string)
             .collect(),
         rebuild: want
             .nodes

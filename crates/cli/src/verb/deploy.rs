@@ -75,6 +75,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         reconfigure: a.reconfigure,
         timeout: global.timeout,
         home: context::home(),
+        look: a.dry_run,
         interrupted,
     };
     if a.dry_run {
@@ -157,13 +158,14 @@ fn describe(planned: &netloom_engine::Planned) -> String {
     for node in &d.remove_nodes {
         let _ = writeln!(out, "- node {node}");
     }
-    for node in &d.make_nodes {
+    let make: std::collections::HashSet<&str> = d.make_nodes.iter().map(String::as_str).collect();
+    for node in planned.objects.nodes.iter().filter(|n| make.contains(n.name.as_str())) {
         let addresses: Vec<String> =
             node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.to_string()).collect();
         let _ = writeln!(out, "+ node {} as {} {}", node.name, node.long_name, addresses.join(" "));
     }
     for link in &d.make_links {
-        let _ = writeln!(out, "+ link {}", link.id);
+        let _ = writeln!(out, "+ link {link}");
     }
     for node in &d.rebuild {
         let _ = writeln!(out, "~ node {node}: its container is made anew");
