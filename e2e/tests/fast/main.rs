@@ -7,6 +7,7 @@ mod lifecycle;
 mod links;
 mod machine;
 mod management;
+mod mend;
 mod node;
 mod stages;
 mod verbs;
