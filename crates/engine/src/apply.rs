@@ -54,12 +54,13 @@ impl Apply<'_> {
         let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         // Files wait for the disk, namespaces for the kernel.
         let (files, namespaces) = std::thread::scope(|scope| {
-            let files = scope.spawn(|| self.files(objects));
+            let before = record.names.clone();
+            let files = scope.spawn(move || self.files(objects, &before));
             let namespaces = self.namespaces(objects, record);
             (files.join(), namespaces)
         });
         let namespaces = namespaces?;
-        files.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        record.names = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         record.save(&self.engine.directories)?;
         let wires = Wires {
             machine: &self.decision.machine,
@@ -279,7 +280,7 @@ impl Apply<'_> {
     }
 
     /// Lab directory, files the kinds generate, names.
-    fn files(&self, objects: &Objects) -> Result<(), EngineError> {
+    fn files(&self, objects: &Objects, before: &str) -> Result<String, EngineError> {
         labdir::make(&self.lab.dir)?;
         for (spec, files) in self.decision.specs.values() {
             files::write(files)?;
@@ -291,7 +292,7 @@ impl Apply<'_> {
                 }
             }
         }
-        self.engine.write_names(self.lab, objects)
+        self.engine.write_names(self.lab, objects, before)
     }
 
     fn start(

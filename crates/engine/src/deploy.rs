@@ -7,7 +7,7 @@ use crate::ledger::{Ledger, Locked};
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::wire::mgmt_spec;
-use crate::{Engine, EngineError, files, hosts, hostwide};
+use crate::{Engine, EngineError, digest, files, hosts, hostwide};
 use netloom_datapath::{Netns, mgmt};
 use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
@@ -244,7 +244,7 @@ impl Engine {
         drop(locked);
         let mut done = Deployed::default();
         if idle {
-            self.write_names(lab, objects)?;
+            record.names = self.write_names(lab, objects, &record.names)?;
         } else {
             let runtime = Arc::new(NativeRuntime::open(&self.directories.native(&lab.name, self))?);
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtime };
@@ -344,14 +344,23 @@ impl Engine {
         }
     }
 
-    pub(crate) fn write_names(&self, lab: &Lab, objects: &Objects) -> Result<(), EngineError> {
+    /// Writes hosts, resolver and host name files; says what they come from, as a digest. Those that
+    /// come from what `before` came from are left as they are.
+    pub(crate) fn write_names(
+        &self,
+        lab: &Lab,
+        objects: &Objects,
+        before: &str,
+    ) -> Result<String, EngineError> {
         let lines = hosts::lab_lines(lab, objects);
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let names = digest::of_names(lab, &lines, &resolv);
         for (node, object) in lab.nodes.iter().zip(&objects.nodes).filter(|(_, o)| o.container) {
             let managed = object.mgmt.is_some();
-            files::write_names(&self.directories, lab, node, managed, &lines, &resolv)?;
+            let unchanged = before == names;
+            files::write_names(&self.directories, lab, node, managed, &lines, &resolv, unchanged)?;
         }
-        Ok(())
+        Ok(names)
     }
 }
 

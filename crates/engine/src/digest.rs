@@ -2,7 +2,7 @@
 
 use netloom_image::Image;
 use netloom_runtime::ContainerSpec;
-use netloom_topology::NodeFiles;
+use netloom_topology::{Lab, NodeFiles};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 
@@ -28,6 +28,19 @@ pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles) -> String {
             Ok(text) => hash.update(text),
             Err(from) => hash.update(std::fs::read(from).unwrap_or_default()),
         }
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Digest of what all hosts and resolver files of a lab are made from.
+pub fn of_names(lab: &Lab, lines: &str, resolv: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(lines);
+    hash.update(resolv);
+    for node in &lab.nodes {
+        let parts = (&node.name, &node.hostname, &node.dns, node.managed());
+        // Writing to a hasher does not fail.
+        let _ = serde_json::to_writer(Sink(&mut hash), &parts);
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

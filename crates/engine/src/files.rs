@@ -98,6 +98,7 @@ pub fn write_names(
     managed: bool,
     lines: &str,
     host_resolv: &str,
+    unchanged: bool,
 ) -> Result<[(PathBuf, &'static str); 3], EngineError> {
     let folder = directories.node(&lab.name, &node.name);
     fs::create_dir_all(&folder)?;
@@ -111,7 +112,9 @@ pub fn write_names(
     for (name, target, text) in texts {
         let path = folder.join(name);
         // In place, so that a running node sees it too.
-        fs::write(&path, text)?;
+        if !(unchanged && path.exists()) {
+            fs::write(&path, text)?;
+        }
         out.push((path, target));
     }
     out.try_into().map_err(|_| EngineError::Io(std::io::Error::other("three files were written")))

@@ -39,6 +39,10 @@ pub struct LabRecord {
     pub nodes: BTreeMap<String, NodeRecord>,
     /// Labs whose namespaces this one uses.
     pub uses: BTreeSet<String>,
+    /// Digest of the names and resolvers nodes were given: what they changed of them since stays
+    /// unless these change.
+    #[serde(default)]
+    pub names: String,
     /// Whether the last deploy went through.
     pub complete: bool,
 }
@@ -101,6 +105,7 @@ impl LabRecord {
             pending: Objects::default(),
             nodes: BTreeMap::new(),
             uses: BTreeSet::new(),
+            names: String::new(),
             complete: false,
         }
     }

@@ -88,3 +88,28 @@ fn a_user_without_rights_is_told() {
     assert!(!done.stderr.contains("panicked"), "{done}");
     s.assert_clean();
 }
+
+/// More nodes than one bridge takes, under the names an ordinary lab has. In the long tier as many
+/// as are promised; in the fast one enough to see a mount that escapes.
+#[test]
+fn a_large_lab_leaves_the_mount_table_alone() {
+    let s = Sandbox::new();
+    let count = if netloom_e2e::full() { 1003 } else { 24 };
+    let nodes: String = (0..count).map(|i| format!("    n{i}: {{}}\n")).collect();
+    let text = format!(
+        "name: large\nmgmt: {{ipv4-subnet: 172.20.0.0/16, ipv6-subnet: \"3fff:172:20::/64\"}}\ntopology:\n  defaults: {{kind: linux, image: {SMALL}}}\n  nodes:\n{nodes}"
+    );
+    let lab = s.whole("large", &text);
+    let mounts =
+        || std::fs::read_to_string("/proc/self/mounts").expect("the mount table").lines().count();
+    let before = mounts();
+    s.with("deploy", &lab, &["--plain"]).within(180).run().ok();
+    assert_eq!(mounts(), before, "no mount of a node's is the host's");
+    let last = format!("n{}", count - 1);
+    s.exec(&lab, "n0", &format!("ping -4 -c1 -W5 {last} && ping -6 -c1 -W5 {last}")).ok();
+    let running = s.with("inspect", &lab, &["-f", "json"]).run().ok().json();
+    assert_eq!(running["large"].as_array().map(Vec::len), Some(count));
+    let done = s.with("destroy", &lab, &["--cleanup"]).within(60).run().ok();
+    println!("{count} nodes, destroyed in {:?}", done.took);
+    s.assert_clean();
+}

@@ -181,3 +181,17 @@ fn a_base_whose_processes_died_is_made_anew() {
     s.with("destroy", &guest, &["--cleanup"]).run().ok();
     s.gone(&base);
 }
+
+#[test]
+fn what_a_node_adds_to_its_hosts_stays() {
+    let s = Sandbox::new();
+    let lab = s.lab("names", &lines("  a: {}\n  b: {}\n"));
+    s.deploy(&lab);
+    s.exec(&lab, "a", "echo 192.0.2.9 friend >> /etc/hosts").ok();
+    s.deploy(&lab);
+    s.exec(&lab, "a", "cat /etc/hosts").ok().prints("friend");
+    s.lab("names", &lines("  a: {}\n  b: {}\n  c: {}\n"));
+    s.deploy(&lab);
+    s.exec(&lab, "a", "ping -c1 -W2 c").ok();
+    s.gone(&lab);
+}
