@@ -78,7 +78,9 @@ pub fn run(a: &Arguments) -> Result<()> {
     if a.scale > 0 {
         report.scale = Some(scale::measure(&place, &group, a.scale, a.rounds)?);
     }
-    report.docker = docker::measure(&place, a.docker, &report.rows)?;
+    // What Docker does not do must not cost the rest of the report.
+    report.docker = docker::measure(&place, a.docker, &report.rows)
+        .unwrap_or_else(|e| docker::Docker::missing(format!("it failed: {e:#}")));
     report.check();
     match a.format.as_str() {
         "json" => println!("{}", serde_json::to_string_pretty(&report)?),

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// More requests than this make the daemon slower.
+/// Requests at once; more made no difference here.
 const IN_FLIGHT: usize = 4;
 const IMAGE: &str = "netloom-bench-idle";
 
@@ -32,7 +32,8 @@ pub struct Docker {
 }
 
 impl Docker {
-    fn missing(why: impl Into<String>) -> Self {
+    /// Why there is nothing to compare with.
+    pub fn missing(why: impl Into<String>) -> Self {
         Docker { missing: Some(why.into()), ..Docker::default() }
     }
 }
@@ -76,9 +77,10 @@ pub fn measure(place: &Place, nodes: usize, rows: &[Row]) -> Result<Docker> {
     all.extend(names.iter().map(String::as_str));
     let removed = docker(&all, Stdio::null());
     let destroy = since.elapsed().as_secs_f64();
-    docker(&["rmi", IMAGE], Stdio::null())?;
+    let unnamed = docker(&["rmi", IMAGE], Stdio::null());
     made?;
     removed?;
+    unnamed?;
     let same = rows.iter().find(|r| r.nodes == nodes && r.row == "a");
     let ratio = same.map(|r| deploy / r.netloom.deploy.wall);
     Ok(Docker { missing: None, nodes, deploy, destroy, ratio })

@@ -56,6 +56,9 @@ enum Verb {
     /// Make a lab, or bring a running one to what its file says now.
     #[command(visible_alias = "dep", alias = "apply")]
     Deploy(verb::deploy::Arguments),
+    /// Unmake a lab and make it again.
+    #[command(visible_alias = "rdep")]
+    Redeploy(verb::redeploy::Arguments),
     /// Unmake a lab.
     #[command(visible_alias = "des")]
     Destroy(verb::destroy::Arguments),
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
     let makes = matches!(
         cli.verb,
         Verb::Deploy(_)
+            | Verb::Redeploy(_)
             | Verb::Destroy(_)
             | Verb::Start(_)
             | Verb::Stop(_)
@@ -131,6 +135,7 @@ fn main() -> ExitCode {
     let global = &cli.global;
     let done = match cli.verb {
         Verb::Deploy(a) => verb::deploy::run(global, a),
+        Verb::Redeploy(a) => verb::redeploy::run(global, a),
         Verb::Destroy(a) => verb::destroy::run(global, a),
         Verb::Validate(a) => verb::validate::run(global, a),
         Verb::Inspect(a) => verb::inspect::run(global, a),

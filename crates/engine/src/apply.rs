@@ -212,7 +212,7 @@ impl Apply<'_> {
             gone.iter().copied().filter(|n| n.namespace != NamespaceOf::Node(n.name.clone())),
         )?;
         for object in gone {
-            if object.namespace == NamespaceOf::Node(object.name.clone()) {
+            if owns_namespace(object) {
                 self.runtime.release([format!("netns:{}", object.name)])?;
                 netns_link::hide(&self.engine.directories.netns, &object.long_name);
             }
@@ -413,4 +413,9 @@ impl Apply<'_> {
         }
         Ok(out)
     }
+}
+
+/// Whether a node has a namespace of its own.
+pub(crate) fn owns_namespace(node: &NodeObject) -> bool {
+    node.namespace == NamespaceOf::Node(node.name.clone())
 }

@@ -111,7 +111,7 @@ impl Engine {
         };
         self.containers(lab, options, &paths, &mut decision, found)?;
         if !found.has_errors() {
-            honour::check(lab, found);
+            honour::check(lab, !options.skip_post_deploy, found);
         }
         self.compare(runtime, &mut decision)?;
         Ok(decision)

@@ -34,6 +34,8 @@ pub struct DeployOptions {
     pub timeout: Duration,
     /// The user's home.
     pub home: PathBuf,
+    /// Leave out the steps a kind has for a started node.
+    pub skip_post_deploy: bool,
     /// Only look: nothing will be made of the plan.
     pub look: bool,
     /// Asked between two steps: whether the user wants to stop.
@@ -326,11 +328,21 @@ impl Engine {
     /// Namespaces that other labs live in stay.
     fn refuse_removing_used(&self, lab: &Lab, decision: &Decision) -> Result<(), EngineError> {
         let gone = &decision.planned.difference.remove_nodes;
+        let gone: HashSet<&str> = gone.iter().map(String::as_str).collect();
+        self.refuse_if_lived_in(&lab.name, &gone)
+    }
+
+    /// Refuses to remove nodes of a lab whose namespaces other labs live in.
+    pub(crate) fn refuse_if_lived_in(
+        &self,
+        lab: &str,
+        gone: &HashSet<&str>,
+    ) -> Result<(), EngineError> {
         if gone.is_empty() {
             return Ok(());
         }
         let uses = |of: &NamespaceOf| match of {
-            NamespaceOf::Other { lab: l, node } => *l == lab.name && gone.contains(node),
+            NamespaceOf::Other { lab: l, node } => l == lab && gone.contains(node.as_str()),
             _ => false,
         };
         let users: Vec<String> = LabRecord::all(&self.directories)?
@@ -340,7 +352,7 @@ impl Engine {
             .collect();
         match users.is_empty() {
             true => Ok(()),
-            false => Err(EngineError::InUse { lab: lab.name.clone(), users: users.join(", ") }),
+            false => Err(EngineError::InUse { lab: lab.into(), users: users.join(", ") }),
         }
     }
 

@@ -5,8 +5,8 @@ use netloom_kinds::Kind;
 use netloom_topology::{Lab, Node, PullPolicy, StartupConfig};
 use std::collections::HashMap;
 
-/// Looks at every node and at the lab.
-pub fn check(lab: &Lab, found: &mut Diagnostics) {
+/// Looks at every node and at the lab; `steps` when those for started nodes are wanted.
+pub fn check(lab: &Lab, steps: bool, found: &mut Diagnostics) {
     let of_lab = |what: &str| Diagnostic::warning("unhonoured", what.to_string());
     if !lab.mgmt.driver_opts.is_empty() {
         let what = "`mgmt.driver-opts` belong to Docker's networks and do nothing here";
@@ -20,7 +20,7 @@ pub fn check(lab: &Lab, found: &mut Diagnostics) {
         let uses = uses
             .entry(std::sync::Arc::as_ptr(&node.kind_data))
             .or_insert_with(|| Uses::of(&node.kind_data));
-        each(node, uses, found);
+        each(node, uses, steps, found);
     }
 }
 
@@ -41,7 +41,7 @@ impl Uses {
     }
 }
 
-fn each(node: &Node, uses: &Uses, found: &mut Diagnostics) {
+fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
     let kind = &node.kind_data;
     let mut say = |key: &str, what: String| {
         found.push(
@@ -49,7 +49,7 @@ fn each(node: &Node, uses: &Uses, found: &mut Diagnostics) {
                 .at(node.span_of(key)),
         );
     };
-    if kind.configure.is_some() || kind.ready.is_some() {
+    if steps && (kind.configure.is_some() || kind.ready.is_some()) {
         let what = "once it is started, nothing of that is done yet";
         say("kind", format!("kind `{}` has steps for a node {what}", node.kind));
     }

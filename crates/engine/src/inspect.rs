@@ -64,6 +64,29 @@ pub struct InterfaceRow {
 }
 
 impl Engine {
+    /// All that is recorded and known of each node of a lab: a list of JSON objects.
+    pub fn details(&self, record: &LabRecord) -> Result<serde_json::Value, EngineError> {
+        let states: HashMap<String, ContainerState> = match self.runtime(&record.name)? {
+            Some(runtime) => runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            None => HashMap::new(),
+        };
+        let places: HashMap<&str, &netloom_plan::NodeObject> =
+            record.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
+        let each = |(name, node): (&String, &crate::NodeRecord)| {
+            serde_json::json!({
+                "name": name,
+                "node": node,
+                "place": places.get(name.as_str()),
+                "state": states.get(&node.long_name),
+                "links": record.objects.links.iter()
+                    .filter(|l| l.ends().any(|e| e.node == *name))
+                    .map(|l| &l.id)
+                    .collect::<Vec<_>>(),
+            })
+        };
+        Ok(record.nodes.iter().map(each).collect())
+    }
+
     /// The nodes of a lab.
     pub fn nodes(&self, record: &LabRecord, now: u64) -> Result<Vec<NodeRow>, EngineError> {
         let states: HashMap<String, ContainerState> = match self.runtime(&record.name)? {

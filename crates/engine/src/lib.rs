@@ -28,6 +28,7 @@ mod ledger;
 mod lifecycle;
 mod machine;
 mod netns_link;
+mod part;
 mod preflight;
 mod record;
 mod report;

@@ -56,12 +56,16 @@ pub fn gather<'a>(request: Request, disk: &'a Disk) -> Result<Inputs<'a>, Source
         .iter()
         .map(|v| Ok(SourceFile::new(v.display().to_string(), fs_err::read_to_string(v)?)))
         .collect::<Result<Vec<_>, SourceError>>()?;
+    let here = std::env::current_dir().unwrap_or_default();
     let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let var = |name: &str| request.env.get(name).filter(|v| !v.is_empty());
-    let owner = var("CLAB_OWNER").or(var("SUDO_USER")).or(var("USER")).cloned().unwrap_or_default();
+    let given = request.overrides.owner.as_ref();
+    let owner = given.or(var("CLAB_OWNER")).or(var("SUDO_USER")).or(var("USER"));
+    let owner = owner.cloned().unwrap_or_default();
     let settings = Settings {
         home: var("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from),
-        labdir_base: var("CLAB_LABDIR_BASE").map(PathBuf::from),
+        // Relative to where the command is given.
+        labdir_base: var("CLAB_LABDIR_BASE").map(|base| here.join(base)),
         owner,
     };
     Ok(Inputs {

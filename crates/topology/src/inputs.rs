@@ -25,6 +25,8 @@ pub struct Git {
 /// What the command line says instead of the file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
+    /// Owner of the lab.
+    pub owner: Option<String>,
     /// Lab name.
     pub name: Option<String>,
     /// Management network name.

@@ -101,3 +101,52 @@ fn output_into_a_closed_pipe_is_no_panic() {
     let done = s.sh(&line);
     assert!(!done.stderr.contains("panicked"), "{done}");
 }
+
+#[test]
+fn some_nodes_go_and_the_others_stay() {
+    let s = Sandbox::new();
+    let lab = s.lab(
+        "part",
+        &format!(
+            "defaults: {{kind: linux, image: {SMALL}}}\nnodes: {{a: {{}}, b: {{}}, c: {{}}}}\nlinks:\n  - endpoints: [\"a:eth1\", \"b:eth1\"]\n  - endpoints: [\"b:eth2\", \"c:eth1\"]\n"
+        ),
+    );
+    s.deploy(&lab);
+    let before = s.asks(&lab, "b", "cat /sys/class/net/eth1/ifindex");
+    s.with("destroy", &lab, &["--node-filter", "c", "--cleanup"]).run().code(2);
+    s.with("destroy", &lab, &["--node-filter", "nobody"]).run().code(4);
+    s.with("destroy", &lab, &["--node-filter", "c"]).run().ok();
+    s.exec(&lab, "c", "true").code(4);
+    s.exec(&lab, "b", "ip link show eth2").fails();
+    s.exec(&lab, "b", "ping -c1 -W2 a").ok();
+    assert_eq!(s.asks(&lab, "b", "cat /sys/class/net/eth1/ifindex"), before, "untouched");
+    // The file still has it: deploy brings it back.
+    s.deploy(&lab);
+    s.exec(&lab, "c", "ping -c1 -W2 a && ip link show eth1").ok();
+    s.gone(&lab);
+}
+
+#[test]
+fn redeploy_makes_anew_and_keeps_what_was_saved() {
+    let s = Sandbox::new();
+    let lab = s.lab("again", &format!("nodes: {{a: {{kind: linux, image: {SMALL}}}}}\n"));
+    s.deploy(&lab);
+    s.exec(&lab, "a", "touch /marked").ok();
+    let saved = s.lab_dir().join("clab-again/saved.cfg");
+    std::fs::write(&saved, "precious").expect("write into the lab directory");
+    s.with("redeploy", &lab, &["--plain"]).run().ok();
+    s.exec(&lab, "a", "test -e /marked").fails();
+    assert!(saved.exists(), "the lab directory stays");
+    s.with("redeploy", &lab, &["--plain", "-c"]).run().ok();
+    assert!(!saved.exists(), "-c removes it");
+    let details = s.with("inspect", &lab, &["--details"]).run().ok().json();
+    assert_eq!(details["again"][0]["state"]["status"], "running", "{details}");
+    s.with("deploy", &lab, &["--plain", "-c", "--owner", "somebody"]).run().ok();
+    let rows = s.with("inspect", &lab, &["-f", "json"]).run().ok().json();
+    assert_eq!(rows["again"][0]["owner"], "somebody");
+    let out = s.lab_dir().join("rendered.yml");
+    let text = out.to_string_lossy().into_owned();
+    s.with("deploy", &lab, &["--plain", "--export-rendered", &text]).run().ok();
+    assert!(std::fs::read_to_string(out).expect("written").contains("name: again"));
+    s.gone(&lab);
+}

@@ -4,7 +4,7 @@ use crate::exit::Invalid;
 use crate::progress::Progress;
 use crate::say::{say, say_text, show, show_text};
 use crate::{Global, context, output};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use netloom_diag::{Diagnostics, render};
 use netloom_engine::{DeployOptions, EngineError, LabRecord};
 use netloom_topology::Overrides;
@@ -34,6 +34,18 @@ pub struct Arguments {
     /// Only these nodes, and links between them.
     #[arg(long, value_delimiter = ',', env = "CLAB_DEPLOY_NODE_FILTER")]
     node_filter: Vec<String>,
+    /// Owner of the lab, in its labels.
+    #[arg(long, env = "CLAB_DEPLOY_OWNER")]
+    owner: Option<String>,
+    /// Leave out the steps a kind has for a started node.
+    #[arg(long, env = "CLAB_DEPLOY_SKIP_POST_DEPLOY")]
+    skip_post_deploy: bool,
+    /// Write the file as it is after templates and variables.
+    #[arg(long, value_name = "FILE", env = "CLAB_DEPLOY_EXPORT_RENDERED")]
+    export_rendered: Option<std::path::PathBuf>,
+    /// Set no access lists on the lab directory (accepted for compatibility; none are set).
+    #[arg(long, env = "CLAB_DEPLOY_SKIP_LABDIR_ACL")]
+    skip_labdir_acl: bool,
     /// Keep what was made when something fails, to look at it.
     #[arg(long)]
     keep_failed: bool,
@@ -54,16 +66,40 @@ fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+impl Arguments {
+    /// What of these stands above the file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            network: self.network.clone(),
+            ipv4_subnet: self.ipv4_subnet.clone(),
+            ipv6_subnet: self.ipv6_subnet.clone(),
+            owner: self.owner.clone(),
+            ..Overrides::default()
+        }
+    }
+
+    /// Whether nothing is to be done.
+    pub fn only_looks(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Whether the lab directory goes too.
+    pub fn cleans(&self) -> bool {
+        self.reconfigure
+    }
+}
+
 /// Deploys.
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let since = Instant::now();
-    let overrides = Overrides {
-        network: a.network,
-        ipv4_subnet: a.ipv4_subnet,
-        ipv6_subnet: a.ipv6_subnet,
-        ..Overrides::default()
-    };
-    let (lab, sources) = context::lab(global, overrides)?;
+    if a.dry_run && a.reconfigure {
+        bail!("--dry-run says what would change; with --reconfigure everything would");
+    }
+    let (lab, sources) = context::lab(global, a.overrides())?;
+    if let Some(path) = &a.export_rendered {
+        let rendered = context::resolved(global, a.overrides())?.rendered;
+        std::fs::write(path, rendered).with_context(|| format!("write {}", path.display()))?;
+    }
     if let Some(unknown) = a.node_filter.iter().find(|n| lab.node(n).is_none()) {
         return Err(EngineError::NoNode { lab: lab.name, node: unknown.clone() }.into());
     }
@@ -76,6 +112,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         timeout: global.timeout,
         home: context::home(),
         look: a.dry_run,
+        skip_post_deploy: a.skip_post_deploy,
         interrupted,
     };
     if a.dry_run {

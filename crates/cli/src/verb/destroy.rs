@@ -16,6 +16,9 @@ pub struct Arguments {
     /// Remove the lab directory too.
     #[arg(short = 'c', long, env = "CLAB_DESTROY_CLEANUP")]
     cleanup: bool,
+    /// Only these nodes; the others stay (repeatable, or separated by commas).
+    #[arg(long, value_delimiter = ',', env = "CLAB_DESTROY_NODE_FILTER", conflicts_with_all = ["cleanup", "all"])]
+    node_filter: Vec<String>,
     /// Ask the nodes to end before they are killed.
     #[arg(long, env = "CLAB_DESTROY_GRACEFUL")]
     graceful: bool,
@@ -55,12 +58,18 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
                 Err(e) => context::half_made(global, &engine).ok_or(e)?,
             },
         };
+        if !a.node_filter.is_empty() {
+            engine.remove_nodes(&name, &a.node_filter, &options, &progress)?;
+            say!("lab {name}: {} removed", a.node_filter.join(", "));
+            return Ok(0);
+        }
         engine.destroy(&name, &options, &progress)?;
         say!("lab {name} is gone");
         return Ok(0);
     }
     if global.name.is_some() {
-        bail!("--all and --name exclude each other");
+        say!("error: --all and --name exclude each other");
+        return Ok(2);
     }
     let mut left = LabRecord::all(&engine.directories)?;
     for name in LabRecord::folders(&engine.directories)? {

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Form of the output.
     #[arg(short, long, default_value = "table", value_parser = ["table", "json", "csv"], env = "CLAB_INSPECT_FORMAT")]
     format: String,
+    /// Everything that is recorded of each node, as JSON.
+    #[arg(long, env = "CLAB_INSPECT_DETAILS")]
+    details: bool,
     /// More columns.
     #[arg(short, long, env = "CLAB_INSPECT_WIDE")]
     wide: bool,
@@ -28,10 +31,10 @@ enum What {
     #[command(visible_aliases = ["int", "intf"])]
     Interfaces {
         /// Only this node.
-        #[arg(short, long)]
+        #[arg(short, long, env = "CLAB_INSPECT_INTERFACES_NODE")]
         node: Option<String>,
         /// Form of the output.
-        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"], env = "CLAB_INSPECT_INTERFACES_FORMAT")]
         format: String,
     },
 }
@@ -61,6 +64,14 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
             Err(e) => return Err(e),
         },
     };
+    if a.details {
+        let mut labs = serde_json::Map::new();
+        for record in &records {
+            labs.insert(record.name.clone(), engine.details(record)?);
+        }
+        output::json(&labs)?;
+        return Ok(0);
+    }
     let mut rows = Vec::new();
     for record in &records {
         rows.extend(engine.nodes(record, now())?);

@@ -18,7 +18,11 @@ pub struct Arguments {
 
 type Act = fn(&Engine, &str, &[String], &dyn Reporter) -> Result<(), EngineError>;
 
-fn run(global: &Global, a: Arguments, act: Act) -> Result<u8> {
+fn run(global: &Global, mut a: Arguments, variable: &str, act: Act) -> Result<u8> {
+    if a.node.is_empty() && a.nodes.is_empty() {
+        let given = std::env::var(variable).unwrap_or_default();
+        a.node = given.split(',').filter(|n| !n.is_empty()).map(str::to_string).collect();
+    }
     let engine = context::engine()?;
     let record = context::record(global, &engine)?;
     let nodes = [a.node, a.nodes].concat();
@@ -28,15 +32,15 @@ fn run(global: &Global, a: Arguments, act: Act) -> Result<u8> {
 
 /// Starts nodes.
 pub fn start(global: &Global, a: Arguments) -> Result<u8> {
-    run(global, a, |e, lab, nodes, r| e.start(lab, nodes, r))
+    run(global, a, "CLAB_START_NODE", |e, lab, nodes, r| e.start(lab, nodes, r))
 }
 
 /// Stops nodes.
 pub fn stop(global: &Global, a: Arguments) -> Result<u8> {
-    run(global, a, |e, lab, nodes, r| e.stop(lab, nodes, r))
+    run(global, a, "CLAB_STOP_NODE", |e, lab, nodes, r| e.stop(lab, nodes, r))
 }
 
 /// Restarts nodes.
 pub fn restart(global: &Global, a: Arguments) -> Result<u8> {
-    run(global, a, |e, lab, nodes, r| e.restart(lab, nodes, r))
+    run(global, a, "CLAB_RESTART_NODE", |e, lab, nodes, r| e.restart(lab, nodes, r))
 }

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod kind;
 pub mod lifecycle;
 pub mod logs;
+pub mod redeploy;
 pub mod shell;
 pub mod validate;
 pub mod version;

@@ -19,9 +19,13 @@ pub struct Arguments {
 pub fn run(a: Arguments) -> Result<u8> {
     let version = env!("CARGO_PKG_VERSION");
     match (a.json, a.short) {
-        (true, _) => crate::output::json(
-            &json!({"version": version, "repository": env!("CARGO_PKG_REPOSITORY")}),
-        )?,
+        (true, _) => crate::output::json(&json!({
+            "version": version,
+            "commit": option_env!("NETLOOM_COMMIT").unwrap_or("unknown"),
+            "date": option_env!("NETLOOM_DATE").unwrap_or("unknown"),
+            "repository": env!("CARGO_PKG_REPOSITORY"),
+            "releaseNotes": format!("{}/blob/main/CHANGELOG.md", env!("CARGO_PKG_REPOSITORY")),
+        }))?,
         (_, true) => show!("{version}"),
         _ => show!("netloom {version}"),
     }
