@@ -125,13 +125,22 @@ impl Netns {
         self.id == other.id
     }
 
-    /// Runs `f` on a helper thread that has entered the namespace. The caller's
-    /// thread does not move.
+    /// Runs `f` in the namespace: on a helper thread that has entered it, unless the caller is there
+    /// already. To enter one's own takes privileges over it that looking around does not.
     pub fn run_in<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
+        if self.is_here() {
+            return Ok(f());
+        }
         on_worker(|| {
             self.enter()?;
             Ok(f())
         })?
+    }
+
+    /// Whether the calling thread is in the namespace.
+    fn is_here(&self) -> bool {
+        let here = nix::sys::stat::stat("/proc/thread-self/ns/net");
+        here.is_ok_and(|s| NetnsId { device: s.st_dev, inode: s.st_ino } == self.id)
     }
 
     /// Moves the calling thread into the namespace; for worker threads only.

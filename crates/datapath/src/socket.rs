@@ -22,9 +22,9 @@ const REPLY_WINDOW: usize = 32;
 const SEND_BYTES: usize = 32 * 1024;
 /// Large enough for any datagram of a route dump.
 const RECEIVE_BYTES: usize = 64 * 1024;
-/// How often a dump that changes keep disturbing is repeated, with pauses that
-/// double; half a second in all.
-const DUMP_ROUNDS: u32 = 9;
+/// How long a dump that changes keep disturbing is repeated: as long as another lab of a thousand
+/// nodes takes to come.
+const DUMP_PATIENCE: Duration = Duration::from_secs(30);
 const HEADER_BYTES: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -130,10 +130,13 @@ impl Socket {
 
     /// Asks for a dump; one that was disturbed by a change is repeated.
     pub fn dump(&mut self, message: RouteNetlinkMessage) -> Reply {
-        for round in 0..DUMP_ROUNDS {
+        let begun = std::time::Instant::now();
+        for round in 0.. {
             match self.dump_once(message.clone()) {
-                Err(failure) if failure.errno == Errno::EINTR => {
-                    std::thread::sleep(Duration::from_millis(1 << round));
+                Err(failure)
+                    if failure.errno == Errno::EINTR && begun.elapsed() < DUMP_PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(1 << round.min(7)));
                 }
                 reply => return reply,
             }

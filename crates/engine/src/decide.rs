@@ -126,10 +126,18 @@ impl Engine {
         decision: &mut Decision,
         found: &mut Diagnostics,
     ) -> Result<(), EngineError> {
+        let mut links: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut interfaces: HashMap<&str, usize> = HashMap::new();
-        for end in lab.links.iter().flat_map(|l| &l.endpoints) {
-            if let EndpointNode::Node(n) = &end.node {
-                *interfaces.entry(n).or_default() += 1;
+        for (at, link) in lab.links.iter().enumerate() {
+            for end in &link.endpoints {
+                if let EndpointNode::Node(n) = &end.node {
+                    *interfaces.entry(n).or_default() += 1;
+                    let of_node = links.entry(n).or_default();
+                    // A link from a node to itself counts once here.
+                    if of_node.last() != Some(&at) {
+                        of_node.push(at);
+                    }
+                }
             }
         }
         for (node, object) in lab.nodes.iter().zip(&decision.planned.objects.nodes) {
@@ -141,7 +149,8 @@ impl Engine {
                 _ => None,
             };
             let Some(image) = decision.images.get(&node.name) else { continue };
-            let files = match files::render(lab, node, object, &options.home) {
+            let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
+            let files = match files::render(lab, node, object, ends, &options.home) {
                 Ok(files) => files,
                 Err(why) => {
                     // A missing start-up file has been reported with its place.

@@ -1,6 +1,7 @@
 //! Commands in nodes, and on the host on a node's behalf.
 
 use crate::report::{Event, Reporter};
+use crate::schedule::{self, Graph, Outcome};
 use crate::{Engine, EngineError, LabRecord};
 use netloom_runtime::{ExecOutput, ExecSpec, Runtime, RuntimeError};
 use netloom_runtime_native::NativeRuntime;
@@ -9,9 +10,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Commands that run at once, each with pipes and a connection of its own.
+pub(crate) const AT_ONCE: usize = 64;
 
 /// Which nodes of a lab.
 #[derive(Debug, Clone, Default)]
@@ -58,11 +62,12 @@ impl Engine {
     ) -> Result<Vec<ExecResult>, EngineError> {
         let runtime =
             self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+        let containers = lab.objects.containers();
         let chosen: Vec<_> = lab
             .nodes
             .iter()
             .filter(|(name, node)| selection.includes(name, node))
-            .filter(|(name, _)| lab.objects.nodes.iter().any(|o| o.name == **name && o.container))
+            .filter(|(name, _)| containers.contains(name.as_str()))
             .collect();
         if let Some(missing) = selection
             .nodes
@@ -72,21 +77,23 @@ impl Engine {
             return Err(EngineError::NoNode { lab: lab.name.clone(), node: missing.clone() });
         }
         let spec = ExecSpec { argv: argv.to_vec(), ..ExecSpec::default() };
-        let results = std::thread::scope(|scope| {
-            let jobs: Vec<_> = chosen
-                .iter()
-                .map(|(name, node)| {
-                    let (runtime, spec) = (&runtime, &spec);
-                    scope.spawn(move || ExecResult {
-                        container: node.long_name.clone(),
-                        node: (*name).clone(),
-                        argv: spec.argv.clone(),
-                        output: runtime.exec(&node.long_name, spec).map_err(|e| e.to_string()),
-                    })
-                })
-                .collect();
-            jobs.into_iter().filter_map(|j| j.join().ok()).collect()
+        let results = Mutex::new(Vec::with_capacity(chosen.len()));
+        let before = vec![Vec::new(); chosen.len()];
+        let graph = Graph { before: &before, workers: AT_ONCE, keep_going: true };
+        schedule::run::<()>(&graph, &|| false, &|i| {
+            let (name, node) = chosen[i];
+            let result = ExecResult {
+                container: node.long_name.clone(),
+                node: name.clone(),
+                argv: spec.argv.clone(),
+                output: runtime.exec(&node.long_name, &spec).map_err(|e| e.to_string()),
+            };
+            results.lock().unwrap_or_else(|e| e.into_inner()).push((i, result));
+            Outcome::Done
         });
+        let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+        results.sort_by_key(|(i, _)| *i);
+        let results = results.into_iter().map(|(_, result)| result).collect();
         Ok(results)
     }
 

@@ -10,11 +10,12 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the kind of a node adds, with everything known now.
+/// What the kind of a node adds, with everything known now; `links` are those that end at it.
 pub fn render(
     lab: &Lab,
     node: &Node,
     object: &NodeObject,
+    links: &[usize],
     home: &Path,
 ) -> Result<NodeFiles, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
@@ -43,6 +44,7 @@ pub fn render(
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
         home: home.to_path_buf(),
         macs: Default::default(),
+        links: links.to_vec(),
     };
     node_files(lab, node, &context)
 }
@@ -76,12 +78,13 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
         std::io::Error::new(e.kind(), format!("write {}: {e}", file.path.display()))
     };
     let write = || -> std::io::Result<()> {
-        let mut out = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(file.mode)
-            .open(&new)?;
+        // Others may write in the folder: nothing that stands there is followed.
+        match std::fs::remove_file(&new) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut out =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&new)?;
         out.set_permissions(std::fs::Permissions::from_mode(file.mode))?;
         out.write_all(&text)?;
         std::fs::rename(&new, &file.path)

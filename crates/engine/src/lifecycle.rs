@@ -1,9 +1,10 @@
 //! Start, stop and restart of nodes; their namespaces, links and addresses stay.
 
 use crate::error::Failure;
-use crate::exec::Selection;
+use crate::exec::{AT_ONCE, Selection};
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};
+use crate::schedule::{self, Graph, Outcome};
 use crate::{Engine, EngineError};
 use netloom_runtime::{ExecSpec, Runtime, RuntimeError};
 use netloom_runtime_native::NativeRuntime;
@@ -62,11 +63,12 @@ impl Engine {
             self.container(&record, node)?;
         }
         let selection = Selection { nodes: nodes.to_vec(), labels: Vec::new() };
+        let containers = record.objects.containers();
         let chosen: Vec<_> = record
             .nodes
             .iter()
             .filter(|(n, r)| selection.includes(n, r))
-            .filter(|(n, _)| record.objects.nodes.iter().any(|o| o.name == **n && o.container))
+            .filter(|(n, _)| containers.contains(n.as_str()))
             .collect();
         let word = match change {
             Change::Start => "starting nodes",
@@ -74,21 +76,18 @@ impl Engine {
             Change::Restart => "restarting nodes",
         };
         report.event(Event::Phase(word, chosen.len()));
-        let failures: Vec<Failure> = std::thread::scope(|scope| {
-            let jobs: Vec<_> = chosen
-                .iter()
-                .map(|(name, node)| {
-                    let runtime = &runtime;
-                    scope.spawn(move || {
-                        let done = one(runtime, report, name, node, change);
-                        report.event(Event::Step);
-                        done.err().map(|e| Failure::new(format!("node {name}"), e.to_string()))
-                    })
-                })
-                .collect();
-            let broken = |_| Some(Failure::new("a node", "its thread ended by a bug"));
-            jobs.into_iter().filter_map(|j| j.join().unwrap_or_else(broken)).collect()
+        let before = vec![Vec::new(); chosen.len()];
+        let graph = Graph { before: &before, workers: AT_ONCE, keep_going: true };
+        let (failed, _) = schedule::run(&graph, &|| false, &|i| {
+            let (name, node) = chosen[i];
+            let done = one(&runtime, report, name, node, change);
+            report.event(Event::Step);
+            match done {
+                Ok(()) => Outcome::Done,
+                Err(e) => Outcome::Failed(Failure::new(format!("node {name}"), e.to_string())),
+            }
         });
+        let failures: Vec<Failure> = failed.into_iter().map(|(_, failure)| failure).collect();
         report.event(Event::Done);
         if failures.is_empty() { Ok(()) } else { Err(EngineError::Failed(failures)) }
     }

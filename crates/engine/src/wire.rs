@@ -362,7 +362,9 @@ fn tunnel<'a>(
     })?;
     let mut spec = VxlanSpec::new(netns, name, t.vni, remote);
     spec.port = t.dst_port;
-    spec.source_ports = (t.src_port > 0).then_some((t.src_port, t.src_port));
+    // The kernel takes a range, and one of a single port as none.
+    let last = t.src_port.saturating_add(1);
+    spec.source_ports = (t.src_port > 0).then_some((t.src_port.min(last - 1), last));
     spec.device = (!t.parent.is_empty()).then(|| t.parent.clone());
     Ok(spec)
 }

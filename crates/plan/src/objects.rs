@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// Everything of a lab that is made on the host.
@@ -93,6 +94,13 @@ pub struct LinkObject {
     pub b: Option<LinkEnd>,
     /// MTU; 0 leaves it to the kernel.
     pub mtu: u32,
+}
+
+impl Objects {
+    /// Names of the nodes that have a container.
+    pub fn containers(&self) -> HashSet<&str> {
+        self.nodes.iter().filter(|n| n.container).map(|n| n.name.as_str()).collect()
+    }
 }
 
 impl LinkObject {

@@ -31,6 +31,8 @@ pub struct FileContext {
     pub home: PathBuf,
     /// MAC addresses of the links' ends, by interface.
     pub macs: BTreeMap<String, String>,
+    /// Positions in the lab of the links that end at the node.
+    pub links: Vec<usize>,
 }
 
 /// A file to write.
@@ -83,6 +85,10 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
         }
     }
     for file in &kind.files {
+        let startup = is_startup(node, file);
+        if startup && node.suppress_startup_config {
+            continue;
+        }
         if file.when.as_deref().map(&fill).transpose()?.is_some_and(|w| w.trim().is_empty()) {
             continue;
         }
@@ -102,7 +108,8 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
         out.files.push(GeneratedFile {
             path: node.dir.join(fill(&file.path)?),
             mode: mode.unwrap_or(default),
-            keep: file.keep && !node.enforce_startup_config,
+            // Only the start-up configuration is enforced; other files stay as users left them.
+            keep: file.keep && !(startup && node.enforce_startup_config),
             content,
         });
     }
@@ -121,10 +128,18 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
     Ok(out)
 }
 
+/// Whether a file is, or holds, the start-up configuration.
+fn is_startup(node: &Node, file: &netloom_kinds::File) -> bool {
+    let beside = file.template.as_ref().and_then(|name| node.kind_data.templates.get(name));
+    let texts = [file.when.as_ref(), file.content.as_ref(), file.copy.as_ref(), beside];
+    texts.into_iter().flatten().any(|text| text.contains(".Startup"))
+}
+
 fn full_data(lab: &Lab, node: &Node, context: &FileContext) -> Data {
-    let ends: Vec<_> = lab
+    let ends: Vec<_> = context
         .links
         .iter()
+        .filter_map(|at| lab.links.get(*at))
         .flat_map(|l| l.endpoints.iter().map(move |e| (l, e)))
         .filter(|(_, e)| matches!(&e.node, EndpointNode::Node(n) if *n == node.name))
         .collect();

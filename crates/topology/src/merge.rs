@@ -251,15 +251,40 @@ pub fn env_file(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
         }
         let value = value.trim();
         let value = match value.chars().next() {
-            Some(q @ ('"' | '\'')) => match value[1..].find(q) {
-                Some(end) => value[1..=end].to_string(),
-                None => return Err((i + 1, "a quote is not closed".into())),
-            },
+            Some(q @ ('"' | '\'')) => quoted(&value[1..], q).map_err(|why| (i + 1, why))?,
             _ => value.split(" #").next().unwrap_or("").trim_end().to_string(),
         };
         out.push((name.to_string(), value));
     }
     Ok(out)
+}
+
+/// A value up to its closing quote. In double quotes `\n`, `\"` and `\\` mean what they do in a
+/// shell; behind the quote only a comment may stand.
+fn quoted(text: &str, quote: char) -> Result<String, String> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if quote == '"' => match chars.next() {
+                Some('n') => out.push('\n'),
+                Some('r') => out.push('\r'),
+                Some('t') => out.push('\t'),
+                Some(c @ ('"' | '\\' | '$')) => out.push(c),
+                Some(other) => out.extend(['\\', other]),
+                None => break,
+            },
+            c if c == quote => {
+                let rest = chars.as_str().trim();
+                return match rest.is_empty() || rest.starts_with('#') {
+                    true => Ok(out),
+                    false => Err(format!("`{rest}` stands behind the closing quote")),
+                };
+            }
+            c => out.push(c),
+        }
+    }
+    Err("a quote is not closed; values of several lines are not read".into())
 }
 
 /// Environment at one level: `__IMPORT_ENVS: "true"` stands for the whole of the user's.
@@ -288,6 +313,10 @@ mod tests {
         let want: Vec<_> = want.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         assert_eq!(env_file(text), Ok(want));
         assert_eq!(env_file("A=1\nBARE\n").unwrap_err().0, 2);
+        let quoted = env_file("P=\"a\\\"b\\n\" # c\nQ='a\\n'\n").unwrap();
+        assert_eq!(quoted[0].1, "a\"b\n");
+        assert_eq!(quoted[1].1, "a\\n");
+        assert!(env_file("P=\"a\" b").is_err());
     }
 
     #[test]

@@ -60,7 +60,14 @@ pub fn data(node: &Node, place: Place<'_>, ends: &[&LinkEndpoint]) -> Data {
     labels.entry("clab-node-type".into()).or_default();
     let mut env = label_variables(&labels);
     env.extend(node.env.clone());
-    let type_data = node.kind_data.types.names.get(&node.r#type).cloned().unwrap_or_default();
+    let type_data = node
+        .kind_data
+        .types
+        .names
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(&node.r#type))
+        .map(|(_, data)| data.clone())
+        .unwrap_or_default();
     let only = match node.components.as_array().map(Vec::as_slice) {
         Some([only]) => only.clone(),
         _ => serde_json::json!({}),

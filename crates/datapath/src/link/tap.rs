@@ -13,8 +13,8 @@ use crate::{MacAddr, link};
 
 const DEVICE: &str = "/dev/net/tun";
 
-nix::ioctl_write_ptr_bad!(
-    /// Attaches the descriptor to an interface.
+nix::ioctl_readwrite_bad!(
+    /// Attaches the descriptor to an interface, and says which one it became.
     tun_set_iff,
     libc::TUNSETIFF,
     libc::ifreq
@@ -89,10 +89,10 @@ impl<'a> TapSpec<'a> {
             .write(true)
             .open(DEVICE)
             .map_err(|error| Error::io("open", DEVICE, &error))?;
-        let request = interface_request(&self.name, self.flags());
+        let mut request = interface_request(&self.name, self.flags());
         // SAFETY: the descriptor is open and `request` is a whole `ifreq` that
-        // lives until the call returns.
-        unsafe { tun_set_iff(file.as_raw_fd(), &raw const request) }
+        // lives until the call returns; the kernel writes the name back into it.
+        unsafe { tun_set_iff(file.as_raw_fd(), &raw mut request) }
             .map_err(|errno| failed("create tap", errno))?;
         if let Some(owner) = self.owner {
             // SAFETY: the descriptor is open; the argument is a plain number.

@@ -283,11 +283,18 @@ impl Group {
     }
 }
 
-/// Whether the first process is an init system: it makes groups of its own below the one it finds
+/// Whether the first process is, or becomes, an init system: it makes groups of its own below the one it finds
 /// itself in, and two of them must not find themselves in the same one.
 fn manages_groups(spec: &ContainerSpec) -> bool {
-    let program = spec.argv.first().map(Path::new).and_then(Path::file_name);
-    spec.privileged && program.is_some_and(|name| name == "init" || name == "systemd")
+    // It may stand at the end of a line for a shell, as cEOS has it.
+    let words = |arg: &str| {
+        let part = |c: char| c.is_whitespace() || ";&|()'\"".contains(c);
+        arg.split(part).any(|word| {
+            let name = Path::new(word).file_name().unwrap_or_default();
+            (name == "init" || name == "systemd") && (word.starts_with('/') || word == arg)
+        })
+    };
+    spec.privileged && spec.argv.iter().any(|arg| words(arg))
 }
 
 /// FNV-1a, 32 bits: short names that are the same in every process.

@@ -59,10 +59,9 @@ pub(super) fn mount(
         let bind = MsFlags::MS_BIND.bits();
         plan.mount_from("/dev/pts/0", "", "/dev/console", bind, "", Tolerate::Nothing);
     }
-    if !spec.privileged {
-        for device in &spec.devices {
-            one(&device.source, &device.target, plan)?;
-        }
+    // A privileged node has the host's devices already, but under the host's names.
+    for device in spec.devices.iter().filter(|d| !spec.privileged || d.source != d.target) {
+        one(&device.source, &device.target, plan)?;
     }
     Ok(console)
 }
