@@ -70,6 +70,29 @@ fn links_in_the_image_lead_nowhere_outside() {
 }
 
 #[test]
+fn a_bind_goes_where_the_images_link_leads() {
+    let lab = Lab::new();
+    let trap = lab.path("trap");
+    fs::create_dir_all(&trap).unwrap();
+    std::os::unix::fs::symlink("../run/systemd/stub.conf", lab.image.join("etc/stub.conf"))
+        .unwrap();
+    std::os::unix::fs::symlink(trap.join("x"), lab.image.join("etc/far.conf")).unwrap();
+    let source = lab.path("words");
+    fs::write(&source, "here\n").unwrap();
+    let mut spec = lab.spec("a", "sleep 1000");
+    for target in ["/etc/stub.conf", "/etc/far.conf"] {
+        let target = target.into();
+        spec.binds.push(Bind { source: source.clone(), target, read_only: true, recursive: false });
+    }
+    lab.up(&spec);
+    assert_eq!(
+        lab.out("a", "cat /etc/stub.conf /run/systemd/stub.conf /etc/far.conf"),
+        "here\nhere\nhere"
+    );
+    assert_eq!(fs::read_dir(&trap).unwrap().count(), 0, "nothing is made on the host");
+}
+
+#[test]
 fn memory_file_systems() {
     let lab = Lab::new();
     let mut spec = lab.spec("a", "sleep 1000");

@@ -84,12 +84,13 @@ pub(crate) fn start(
     }
     network::enter(spec, around.kept_network, &mut plan)?;
     let groups = around.workshop.enter(spec, &mut plan)?;
+    let targets = binds::targets(spec, root.as_fd());
     plan.attach_root(root);
     plan.step(Op::Hostname { name: spec.hostname.clone().into_bytes() });
     system::mount(spec, groups, around.cgroup, &mut plan)?;
     let console = devices::mount(spec, &user, &mut plan)?;
     tmpfs::mount(spec, &mut plan)?;
-    binds::mount(spec, &mut plan)?;
+    binds::mount(spec, &targets, &mut plan)?;
     sysctl::write(spec, &mut plan)?;
     protect::paths(spec, &mut plan);
     let master = match console {
