@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Longest string fsconfig takes.
@@ -98,7 +99,35 @@ pub(super) fn mount(
     }
 }
 
+/// How layers are named to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// One by one.
+    Single,
+    /// All in one string, as kernels before 6.8 want it. They take each for an unknown option
+    /// otherwise, and say so only when the file system is made.
+    Joined,
+}
+
 fn overlay(
+    layers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+) -> Result<OwnedFd, (io::Error, Option<String>)> {
+    static JOINED: AtomicBool = AtomicBool::new(false);
+    if !JOINED.load(Ordering::Relaxed) {
+        match overlay_with(Naming::Single, layers, upper, work) {
+            Err((e, _)) if e.raw_os_error() == Some(libc::EINVAL) => {}
+            other => return other,
+        }
+    }
+    let made = overlay_with(Naming::Joined, layers, upper, work);
+    JOINED.store(made.is_ok(), Ordering::Relaxed);
+    made
+}
+
+fn overlay_with(
+    naming: Naming,
     layers: &[PathBuf],
     upper: &Path,
     work: &Path,
@@ -107,20 +136,14 @@ fn overlay(
     let mut open = Vec::new();
     let mut configure = || -> io::Result<OwnedFd> {
         overlay.set(c"source", b"overlay")?;
-        for (at, layer) in layers.iter().enumerate() {
-            let path = short(layer, &mut open)?;
-            match overlay.set(c"lowerdir+", path.as_os_str().as_bytes()) {
-                Ok(_) => {}
-                // Before Linux 6.5 all in one string.
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) && at == 0 => {
-                    let all: Result<Vec<_>, _> =
-                        layers.iter().map(|l| through_fd(l, &mut open)).collect();
-                    let all: Vec<_> = all?.iter().map(|p| p.display().to_string()).collect();
-                    overlay.set(c"lowerdir", all.join(":").as_bytes())?;
-                    break;
+        match naming {
+            Naming::Single => {
+                for layer in layers {
+                    let path = short(layer, &mut open)?;
+                    overlay.set(c"lowerdir+", path.as_os_str().as_bytes())?;
                 }
-                Err(e) => return Err(e),
             }
+            Naming::Joined => set_joined(&overlay, layers, &mut open)?,
         }
         let upper = short(upper, &mut open)?;
         let work = short(work, &mut open)?;
@@ -132,9 +155,45 @@ fn overlay(
         // Taking a node down must not write the whole disk's buffers back, as an overlay does
         // otherwise. Unknown before Linux 5.10, where that is the price.
         let _ = overlay.flag(c"volatile");
-        overlay.mount(0)
+        match naming {
+            Naming::Single => overlay.mount(0),
+            Naming::Joined => beside_descriptors(|| overlay.mount(0)),
+        }
     };
     configure().map_err(|e| (e, overlay.complaint()))
+}
+
+/// All layers in one string of at most 255 bytes: as numbers of descriptors, which are names in
+/// the folder the mount is made from.
+fn set_joined(overlay: &Filesystem, layers: &[PathBuf], open: &mut Vec<OwnedFd>) -> io::Result<()> {
+    let mut names = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let fd = open_path(layer)?;
+        names.push(fd.as_raw_fd().to_string());
+        open.push(fd);
+    }
+    let all = names.join(":");
+    if all.len() > LONGEST {
+        let what = format!(
+            "{} layers; this kernel takes some sixty, from 6.8 on any number",
+            layers.len()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    beside_descriptors(|| overlay.set(c"lowerdir", all.as_bytes()).map(|_| ()))
+}
+
+/// Runs `f` on a thread whose working directory is the folder of this process's descriptors.
+fn beside_descriptors<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let there = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
+        nix::unistd::chdir("/proc/self/fd")?;
+        f()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, there)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    })
 }
 
 /// The path itself, or a shorter one for the same directory.
@@ -204,4 +263,36 @@ fn opaque(path: &Path) -> io::Result<()> {
     // SAFETY: two C strings and one byte, alive through the call.
     let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), c"y".as_ptr().cast(), 1, 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    /// What older kernels get works on this one too.
+    #[test]
+    fn layers_in_one_string() {
+        let base = std::env::temp_dir().join(format!("netloom-layers-{}", std::process::id()));
+        let layers: Vec<PathBuf> = (0..40).map(|n| base.join(format!("with:colon-{n}"))).collect();
+        for (n, layer) in layers.iter().enumerate() {
+            fs::create_dir_all(layer).unwrap();
+            fs::write(layer.join(format!("file-{n}")), "x").unwrap();
+            fs::write(layer.join("same"), n.to_string()).unwrap();
+        }
+        prepare_private(&base).unwrap();
+        for naming in [Naming::Joined, Naming::Single] {
+            let (upper, work) = (base.join("upper"), base.join("work"));
+            let made = overlay_with(naming, &layers, &upper, &work);
+            let root = made.unwrap_or_else(|(e, said)| panic!("{naming:?}: {e} {said:?}"));
+            let text = |name: &str| {
+                let fd = crate::mountfd::open_in(root.as_fd(), name, libc::O_RDONLY).unwrap();
+                io::read_to_string(fs::File::from(fd)).unwrap()
+            };
+            assert_eq!((text("same"), text("file-39")), ("0".into(), "x".into()), "{naming:?}");
+            drop(root);
+            let _ = fs::remove_dir_all(base.join("work/work"));
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
 }
