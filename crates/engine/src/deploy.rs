@@ -109,7 +109,7 @@ impl Engine {
         options: &DeployOptions,
         report: &dyn Reporter,
     ) -> Result<Deployed, EngineError> {
-        need_root()?;
+        need_root("deploying a lab")?;
         let lab = filtered(lab, &options.node_filter);
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
@@ -401,11 +401,11 @@ pub(crate) fn never() -> bool {
     false
 }
 
-fn need_root() -> Result<(), EngineError> {
+pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {
     match nix::unistd::Uid::effective().is_root() {
         true => Ok(()),
         false => Err(EngineError::Permission {
-            what: "deploying a lab".into(),
+            what: what.into(),
             why: "namespaces and mounts are made with the rights of root; run it with sudo".into(),
         }),
     }

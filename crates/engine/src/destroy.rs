@@ -1,6 +1,6 @@
 //! Unmaking a lab from its record, whatever became of its file.
 
-use crate::deploy::never;
+use crate::deploy::{need_root, never};
 use crate::error::Failure;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
@@ -37,6 +37,7 @@ impl Engine {
         options: &DestroyOptions,
         report: &dyn Reporter,
     ) -> Result<(), EngineError> {
+        need_root("destroying a lab")?;
         let _lock = lock_lab(&self.directories, name)?;
         self.destroy_locked(name, options, report)
     }

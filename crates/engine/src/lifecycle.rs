@@ -1,5 +1,6 @@
 //! Start, stop and restart of nodes; their namespaces, links and addresses stay.
 
+use crate::deploy::need_root;
 use crate::error::Failure;
 use crate::exec::{AT_ONCE, Selection};
 use crate::record::{LabRecord, lock_lab};
@@ -55,6 +56,7 @@ impl Engine {
         change: Change,
         report: &dyn Reporter,
     ) -> Result<(), EngineError> {
+        need_root("starting and stopping nodes")?;
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;

@@ -1,7 +1,7 @@
 //! Taking some nodes out of a running lab; the others, and their links with each other, stay.
 
 use crate::apply::owns_namespace;
-use crate::deploy::never;
+use crate::deploy::{need_root, never};
 use crate::destroy::{DestroyOptions, group};
 use crate::ledger::Ledger;
 use crate::machine::Machine;
@@ -23,6 +23,7 @@ impl Engine {
         options: &DestroyOptions,
         report: &dyn Reporter,
     ) -> Result<(), EngineError> {
+        need_root("removing nodes")?;
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let mut record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
