@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::record::LabRecord;
 use crate::spec::{Paths, bind};
 use crate::{EngineError, Ledger};
+use netloom_datapath::probe::{self, Support};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_image::Image;
 use netloom_kinds::{Class, Role};
@@ -51,6 +52,7 @@ pub fn check(
     links(lab, situation, found);
     management_bridge(lab, situation, found);
     host_programs(lab, found);
+    devices(lab, found);
     Ok(out)
 }
 
@@ -310,6 +312,45 @@ fn reachable(remote: IpAddr) -> bool {
     UdpSocket::bind((any, 0)).and_then(|s| s.connect((remote, 9))).is_ok()
 }
 
+/// Kinds of devices the lab is made of, each tried once in a namespace of its own.
+fn devices(lab: &Lab, found: &mut Diagnostics) {
+    let first = lab.nodes.first().and_then(|n| n.span);
+    let managed = lab.nodes.iter().any(|n| n.managed());
+    let link = |wanted: fn(&LinkKind) -> bool| {
+        lab.links.iter().find(|l| wanted(&l.kind)).map(|l| l.span.or(first))
+    };
+    let pair = |k: &LinkKind| {
+        !matches!(k, LinkKind::Macvlan { .. } | LinkKind::Vxlan { .. } | LinkKind::Dummy)
+    };
+    let kinds = [
+        ("veth", link(pair).or(managed.then_some(first))),
+        ("bridge", managed.then_some(lab.mgmt.span.or(first))),
+        ("macvlan", link(|k| matches!(k, LinkKind::Macvlan { .. }))),
+        ("vxlan", link(|k| matches!(k, LinkKind::Vxlan { .. } | LinkKind::VxlanStitch { .. }))),
+    ];
+    for (kind, at) in kinds {
+        if let Some(at) = at
+            && let Some(missing) = missing_device(kind)
+        {
+            found.push(missing.at(at));
+        }
+    }
+}
+
+fn missing_device(kind: &str) -> Option<Diagnostic> {
+    let why = match probe::link_kind(kind) {
+        Ok(support @ Support::No(_)) => support.to_string(),
+        // The trial itself stands on a pair.
+        Err(e) if kind == "veth" && e.errno() == Some(nix::errno::Errno::EOPNOTSUPP) => {
+            e.to_string()
+        }
+        _ => return None,
+    };
+    let what = format!("this kernel makes no `{kind}` devices: {why}");
+    let hint = format!("load the module (modprobe {kind}); `netloom doctor` shows what there is");
+    Some(Diagnostic::error("missing-device-kind", what).hint(hint))
+}
+
 /// What the management network needs of the host besides its bridge.
 fn host_programs(lab: &Lab, found: &mut Diagnostics) {
     let managed = lab.nodes.iter().any(|n| n.managed());
@@ -495,5 +536,18 @@ fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostics) {
                 .at(link.span),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kernel_lacks_is_said() {
+        assert!(missing_device("veth").is_none());
+        let missing = missing_device("nosuchkind").expect("no kernel makes these");
+        let wanted = "this kernel makes no `nosuchkind` devices: missing in this kernel";
+        assert_eq!(missing.message, wanted);
     }
 }

@@ -162,7 +162,14 @@ impl Wires<'_> {
             }
         }
         let mut socket = Socket::open_in(netns)?;
-        links::add_altnames(&mut socket, &link.a.interface, &link.a.altnames)?;
+        let name = &link.a.interface;
+        let found = observe::link(&mut socket, name)?.unwrap_or_default();
+        let absent: Vec<String> =
+            link.a.altnames.iter().filter(|n| !found.altnames.contains(n)).cloned().collect();
+        links::add_altnames(&mut socket, name, &absent)?;
+        if let Some(alias) = link.a.alias.as_ref().filter(|a| found.alias.as_ref() != Some(a)) {
+            links::set_alias(&mut socket, name, alias)?;
+        }
         links::set_up(&mut socket, &link.a.interface)?;
         Ok(())
     }
