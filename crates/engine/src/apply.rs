@@ -60,8 +60,8 @@ impl Apply<'_> {
             (files.join(), namespaces)
         });
         let namespaces = namespaces?;
-        record.names = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         record.save(&self.engine.directories)?;
+        record.names = files.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let wires = Wires {
             machine: &self.decision.machine,
             namespaces: &namespaces,

@@ -89,7 +89,10 @@ impl Engine {
             .filter_map(|(p, _)| p.split('/').next()?.parse().ok())
             .collect();
         let nodes = plan_nodes(lab, network.as_ref(), &others, &in_use, &mut macs);
-        let links = plan_links(lab, network.as_ref(), &others, &mut macs);
+        // Links are this lab's alone: others on the network are no reason for other addresses.
+        let mut of_links = Macs::default();
+        nodes.iter().filter_map(|n| n.mgmt.as_ref()).for_each(|leg| of_links.keep(leg.mac, true));
+        let links = plan_links(lab, network.as_ref(), &others, &mut of_links);
         let objects = Objects { nodes, links };
         circles(lab, &objects, found);
         let mut decision = Decision {
@@ -249,7 +252,7 @@ impl Engine {
         let mut out = BTreeMap::new();
         for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
             // The namespaces of a lab whose processes are gone are gone with them.
-            if self.runtime(&record.name)?.is_none() {
+            if matches!(self.runtime(&record.name), Ok(None)) {
                 continue;
             }
             for object in record.everything().nodes {

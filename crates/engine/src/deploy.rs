@@ -152,7 +152,7 @@ impl Engine {
 
     /// A lab of this name that came from another file is somebody else's; a file that was moved is
     /// the same.
-    fn refuse_foreign(&self, lab: &Lab) -> Result<(), EngineError> {
+    pub fn refuse_foreign(&self, lab: &Lab) -> Result<(), EngineError> {
         match LabRecord::load(&self.directories, &lab.name)? {
             Some(r) if r.topology != lab.topology_file && r.topology.exists() => {
                 Err(EngineError::NameTaken { name: lab.name.clone(), topology: r.topology })
@@ -209,7 +209,7 @@ impl Engine {
         report: &dyn Reporter,
     ) -> Result<Deployed, EngineError> {
         // The ledger is held from the choice of addresses until they are written down.
-        let mut locked = Ledger::lock(&self.directories, options.interrupted)?;
+        let mut locked = Ledger::lock(&self.directories, Some(options.interrupted))?;
         let mut found = Diagnostics::default();
         let existing = self.runtime(&lab.name)?;
         let decision = self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
@@ -231,12 +231,13 @@ impl Engine {
         let Planned { network, objects, .. } = &decision.planned;
         if let Some(network) = network {
             let mut noted = network.clone();
+            noted.note_macs(&lab.name, &objects.nodes);
             if let Some(before) = locked.ledger.networks.get(&network.name) {
                 noted.hold(&lab.name, before);
             }
             locked.ledger.networks.insert(network.name.clone(), noted);
         }
-        note_shared(&mut locked.ledger, lab, objects);
+        note_shared(&mut locked.ledger, &lab.name, objects);
         locked.save()?;
         if let Some(network) = network {
             let alone = network.users.keys().all(|name| *name == lab.name);
@@ -297,7 +298,7 @@ impl Engine {
     fn settle(&self, decision: &Decision, record: &mut LabRecord) -> Result<(), EngineError> {
         let Planned { network, objects, .. } = &decision.planned;
         if let Some(network) = network {
-            let mut locked = Ledger::lock(&self.directories, never)?;
+            let mut locked = Ledger::lock(&self.directories, None)?;
             if let (Some(noted), Some(mine)) =
                 (locked.ledger.networks.get_mut(&network.name), network.users.get(&record.name))
             {
@@ -396,11 +397,6 @@ fn make_network(
     Ok(())
 }
 
-/// For what must be written down whatever the user wants by now.
-pub(crate) fn never() -> bool {
-    false
-}
-
 pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {
     match nix::unistd::Uid::effective().is_root() {
         true => Ok(()),
@@ -428,14 +424,14 @@ fn filtered<'a>(lab: &'a Lab, names: &[String]) -> Cow<'a, Lab> {
 }
 
 /// What the lab takes of the host's names and ports.
-fn note_shared(ledger: &mut Ledger, lab: &Lab, objects: &Objects) {
-    ledger.ports.retain(|_, l| *l != lab.name);
+pub(crate) fn note_shared(ledger: &mut Ledger, lab: &str, objects: &Objects) {
+    ledger.ports.retain(|_, l| l != lab);
     for port in objects.nodes.iter().flat_map(|n| &n.ports) {
-        ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.name.clone());
+        ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.to_string());
     }
-    ledger.interfaces.retain(|_, l| *l != lab.name);
+    ledger.interfaces.retain(|_, l| l != lab);
     let ends = objects.links.iter().flat_map(|l| l.ends());
     for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
-        ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.name.clone());
+        ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.to_string());
     }
 }

@@ -1,6 +1,6 @@
 //! Unmaking a lab from its record, whatever became of its file.
 
-use crate::deploy::{need_root, never};
+use crate::deploy::need_root;
 use crate::error::Failure;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
@@ -62,7 +62,7 @@ impl Engine {
             }
         };
         // Who lived in the namespaces of a lab whose processes are gone has lost them already.
-        if self.runtime(name)?.is_some() {
+        if !matches!(self.runtime(name), Ok(None)) {
             self.refuse_if_used(name)?;
         }
         let config = self.directories.native(name, self);
@@ -182,7 +182,7 @@ impl Engine {
         networks: &[String],
         options: &DestroyOptions,
     ) -> Result<(), EngineError> {
-        let locked = Ledger::lock(&self.directories, never)?;
+        let locked = Ledger::lock(&self.directories, None)?;
         let host = Netns::current()?;
         for network in networks.iter().filter_map(|n| locked.ledger.networks.get(n)) {
             let alone = network.users.keys().all(|l| l == lab);
@@ -195,7 +195,7 @@ impl Engine {
 
     /// Gives back names and ports of the host.
     fn leave_host(&self, lab: &str, ports: bool) -> Result<(), EngineError> {
-        let mut locked = Ledger::lock(&self.directories, never)?;
+        let mut locked = Ledger::lock(&self.directories, None)?;
         if ports || locked.ledger.ports.values().any(|l| l == lab) {
             mgmt::unpublish(&Netns::current()?, lab)?;
         }
@@ -212,7 +212,7 @@ impl Engine {
         networks: &[String],
         keep: bool,
     ) -> Result<(), EngineError> {
-        let mut locked = Ledger::lock(&self.directories, never)?;
+        let mut locked = Ledger::lock(&self.directories, None)?;
         let host = Netns::current()?;
         for name in networks {
             let Some(network) = locked.ledger.networks.get_mut(name) else { continue };

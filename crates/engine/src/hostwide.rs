@@ -6,6 +6,7 @@ use crate::ledger::Locked;
 use netloom_datapath::mgmt::MgmtSpec;
 use netloom_datapath::{Netns, Socket, addr, sysctl};
 use nix::errno::Errno;
+use std::collections::HashSet;
 
 /// Turning these on or off turns others on or off with them, so they are put back first.
 const SWITCHES: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
@@ -19,8 +20,10 @@ pub fn note(host: &Netns, locked: &mut Locked, spec: &MgmtSpec) -> Result<(), En
             let before = if used { sysctl::read(host, key)? } else { "1".into() };
             if before.trim() != "1" && !locked.ledger.sysctls.contains_key(key) {
                 for key in followers(host, v4)? {
-                    let before = sysctl::read(host, &key)?;
-                    locked.ledger.sysctls.entry(key).or_insert(before);
+                    // An interface may go at any moment.
+                    if let Ok(before) = sysctl::read(host, &key) {
+                        locked.ledger.sysctls.entry(key).or_insert(before);
+                    }
                 }
                 locked.ledger.sysctls.insert(key.into(), before);
             }
@@ -65,17 +68,36 @@ fn followers(host: &Netns, v4: bool) -> Result<Vec<String>, EngineError> {
     Ok(out)
 }
 
-/// A host that forwards IPv6 forgets what routers told it, unless an interface insists.
+/// A host that begins to forward IPv6 forgets what routers told it, unless an interface insists.
+/// Interfaces of labs are not asked: nobody there is to tell the host its way.
 fn keep_learned_routes(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
-    if !locked.ledger.sysctls.contains_key(SWITCHES[1]) {
+    let noted = locked.ledger.sysctls.contains_key(SWITCHES[1]);
+    if !noted || sysctl::read(host, SWITCHES[1])?.trim() == "1" {
         return Ok(());
     }
+    let networks = locked.ledger.networks.values();
+    let bridges = networks.flat_map(|n| {
+        let further = n.further().into_iter().flat_map(|(bridge, up, down)| [bridge, up, down]);
+        std::iter::once(n.bridge.clone()).chain(further)
+    });
+    let mut others: HashSet<String> = bridges.collect();
+    others.extend(locked.ledger.interfaces.keys().cloned());
+    others.extend(["default".to_string(), "lo".to_string()]);
+    let mut insist = Vec::new();
     for key in followers(host, false)? {
+        let name = key.split('/').nth(2).unwrap_or_default();
         let key = key.replace("/forwarding", "/accept_ra");
-        if sysctl::read(host, &key)?.trim() == "1" {
+        // One that has just gone needs nothing.
+        if !others.contains(name) && sysctl::read(host, &key).is_ok_and(|now| now.trim() == "1") {
             locked.ledger.sysctls.entry(key.clone()).or_insert_with(|| "1".into());
-            locked.save()?;
-            sysctl::write(host, &key, "2")?;
+            insist.push(key);
+        }
+    }
+    locked.save()?;
+    for key in insist {
+        let done = sysctl::write(host, &key, "2");
+        if sysctl::read(host, &key).is_ok() {
+            done?;
         }
     }
     Ok(())

@@ -49,7 +49,7 @@ impl Ledger {
     /// Locks and reads the ledger; hold it only shortly. Who waits stops when the user wants to.
     pub fn lock(
         directories: &Directories,
-        interrupted: fn() -> bool,
+        interrupted: Option<fn() -> bool>,
     ) -> Result<Locked, EngineError> {
         let lock = lock_file(&directories.state.join("locks").join("ledger"), interrupted)?;
         Ok(Locked { ledger: Ledger::read(directories)?, path: path(directories), _lock: lock })

@@ -1,7 +1,7 @@
 //! Taking some nodes out of a running lab; the others, and their links with each other, stay.
 
 use crate::apply::owns_namespace;
-use crate::deploy::{need_root, never};
+use crate::deploy::{need_root, note_shared};
 use crate::destroy::{DestroyOptions, group};
 use crate::ledger::Ledger;
 use crate::machine::Machine;
@@ -28,12 +28,15 @@ impl Engine {
         let no_lab = || EngineError::NoLab(lab.into());
         let mut record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
         let runtime = self.runtime(lab)?.ok_or_else(no_lab)?;
+        let mut chosen = HashSet::new();
         for node in nodes {
-            self.container(&record, node)?;
+            let long_name = self.container(&record, node)?;
+            let names = record.nodes.iter().filter(|(_, r)| r.long_name == long_name);
+            chosen.extend(names.map(|(name, _)| name.clone()));
         }
         let everything = record.everything();
         let gone: Vec<&NodeObject> =
-            everything.nodes.iter().filter(|n| nodes.contains(&n.name)).collect();
+            everything.nodes.iter().filter(|n| chosen.contains(&n.name)).collect();
         let names: HashSet<&str> = gone.iter().map(|n| n.name.as_str()).collect();
         let stays = |n: &&NodeObject| !names.contains(n.name.as_str());
         if let Some(sharer) = everything.nodes.iter().filter(stays).find(
@@ -44,7 +47,7 @@ impl Engine {
         }
         self.refuse_if_lived_in(lab, &names)?;
         // From here on the record says that it may be half done.
-        record.complete = false;
+        let was_complete = std::mem::replace(&mut record.complete, false);
         record.save(&self.directories)?;
         report.event(Event::Phase("removing nodes", gone.len()));
         let machine = Machine::bare()?;
@@ -70,7 +73,6 @@ impl Engine {
             return Err(EngineError::NotRemoved(failures));
         }
         wires.detach(gone.iter().copied())?;
-        drop(namespaces);
         for object in &gone {
             if object.container {
                 if options.graceful {
@@ -86,19 +88,33 @@ impl Engine {
             report.event(Event::Step);
         }
         report.event(Event::Done);
+        let mut locked = Ledger::lock(&self.directories, None)?;
+        let left: Vec<NodeObject> = everything.nodes.iter().filter(stays).cloned().collect();
+        let network = record.networks.iter().find_map(|n| locked.ledger.networks.get(n));
+        if let Some(network) = network.filter(|_| gone.iter().any(|n| !n.ports.is_empty())) {
+            // Before somebody else gets an address that a port of the host leads to.
+            wires.publish(lab, network, &left)?;
+        }
         for objects in [&mut record.objects, &mut record.pending] {
             objects.nodes.retain(|n| !names.contains(n.name.as_str()));
             objects.links.retain(|l| !l.ends().any(|e| names.contains(e.node.as_str())));
         }
         record.nodes.retain(|name, _| !names.contains(name.as_str()));
-        let mut locked = Ledger::lock(&self.directories, never)?;
+        record.uses = left
+            .iter()
+            .filter_map(|n| match &n.namespace {
+                NamespaceOf::Other { lab, .. } => Some(lab.clone()),
+                _ => None,
+            })
+            .collect();
         for network in locked.ledger.networks.values_mut() {
             if let Some(mine) = network.users.get_mut(lab) {
                 mine.retain(|name, _| !names.contains(name.as_str()));
             }
         }
+        note_shared(&mut locked.ledger, lab, &record.everything());
         locked.save()?;
-        record.complete = true;
+        record.complete = was_complete;
         record.save(&self.directories)
     }
 }

@@ -231,8 +231,9 @@ pub fn lock_lab(directories: &Directories, lab: &str) -> Result<Lock, EngineErro
 /// How long a lock that is held only shortly is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Locks a file, waiting for whoever has it.
-pub fn lock_file(path: &Path, interrupted: fn() -> bool) -> Result<Lock, EngineError> {
+/// Locks a file, waiting for whoever has it: until the user wants to stop, or some time has passed;
+/// without somebody to ask, for as long as it takes, as what was made must be written down.
+pub fn lock_file(path: &Path, interrupted: Option<fn() -> bool>) -> Result<Lock, EngineError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -245,10 +246,10 @@ pub fn lock_file(path: &Path, interrupted: fn() -> bool) -> Result<Lock, EngineE
             Err((file, nix::errno::Errno::EWOULDBLOCK)) => file,
             Err((_, e)) => return Err(EngineError::Io(e.into())),
         };
-        if interrupted() {
+        if interrupted.is_some_and(|asked| asked()) {
             return Err(EngineError::Interrupted);
         }
-        if begun.elapsed() > PATIENCE {
+        if interrupted.is_some() && begun.elapsed() > PATIENCE {
             return Err(EngineError::Timeout {
                 what: format!("the lock {}", path.display()),
                 seconds: PATIENCE.as_secs(),

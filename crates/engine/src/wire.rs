@@ -208,7 +208,12 @@ impl Wires<'_> {
             let Ok(netns) = self.netns(&end.namespace) else { continue };
             let mut socket = Socket::open_in(netns)?;
             // One of that name that is not ours stays: the link may never have been made.
-            let ours = |l: &LinkInfo| l.mac == Some(end.mac);
+            // Nodes change addresses of what is theirs (bonding does).
+            let ours = |l: &LinkInfo| match end.namespace {
+                NamespaceOf::Node(_) => true,
+                NamespaceOf::Host => l.mac == Some(end.mac) || l.group == self.group,
+                NamespaceOf::Other { .. } => l.mac == Some(end.mac),
+            };
             if observe::link(&mut socket, &end.interface)?.is_some_and(|l| ours(&l)) {
                 links::ensure_absent(&mut socket, &end.interface)?;
                 return Ok(());

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 /// First three bytes of derived addresses: locally administered, and what users of existing labs
 /// filter on.
-const OUI: [u8; 3] = [0xaa, 0xc1, 0xab];
+pub(crate) const OUI: [u8; 3] = [0xaa, 0xc1, 0xab];
 
 /// Hands out addresses that are unique within a lab.
 #[derive(Debug, Default)]
@@ -17,6 +17,14 @@ impl Macs {
     /// Marks an address as taken (given in the file, or in use already).
     pub fn take(&mut self, mac: [u8; 6]) {
         self.used.insert(mac);
+    }
+
+    /// Marks an address as given, and with `pair` the one after it.
+    pub fn keep(&mut self, mac: [u8; 6], pair: bool) {
+        self.used.insert(mac);
+        if pair {
+            self.used.insert([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5].wrapping_add(1)]);
+        }
     }
 
     /// The address of an interface. Should two interfaces meet in one, the later gets the next

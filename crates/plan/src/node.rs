@@ -92,8 +92,20 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
     let kind = &node.kind_data;
     let interface = kind.interfaces.management.clone().unwrap_or_else(|| "eth0".into());
     let oui = kind.mac.oui.as_deref().and_then(parse_oui);
+    // What it had it keeps, whoever came onto the network since.
+    let pair = kind.mac.system.is_some();
+    let had = reserved
+        .mac
+        .filter(|mac| mac[..3] == oui.unwrap_or(crate::mac::OUI) && !(pair && mac[5] & 1 == 1));
+    let mac = match had {
+        Some(mac) => {
+            macs.keep(mac, pair);
+            mac
+        }
+        None => macs.derive(&lab.name, &node.name, &interface, oui, pair),
+    };
     Some(Attachment {
-        mac: macs.derive(&lab.name, &node.name, &interface, oui, kind.mac.system.is_some()),
+        mac,
         port: port_name("nlm", &[&lab.name, &node.name]),
         interface,
         bridge: reserved.bridge,

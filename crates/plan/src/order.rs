@@ -160,8 +160,15 @@ fn batches(
         }
         let (now, then) = rest.split_at(size);
         let id = out.tasks.len();
-        for node in now.iter().flat_map(|l| ends(&objects.links[*l], position)) {
-            wired.insert(node, id);
+        for end in now.iter().flat_map(|l| objects.links[*l].ends()) {
+            // Whose namespace it is waits too: its program would start without the interface.
+            let owner = match &end.namespace {
+                NamespaceOf::Node(owner) => position.get(owner.as_str()),
+                _ => None,
+            };
+            for node in position.get(end.node.as_str()).into_iter().chain(owner) {
+                wired.insert(*node, id);
+            }
         }
         out.tasks.push((Task::Links(now.to_vec()), id.checked_sub(1).into_iter().collect()));
         rest = then;

@@ -37,8 +37,9 @@ pub fn reap_leftovers(config: &NativeConfig) -> Result<Reaped, RuntimeError> {
         // A record that cannot be read says nothing of its processes; its groups go with the lab's.
         let Ok(Some(record)) = directory.load() else { continue };
         let history = directory.replay().unwrap_or_default();
+        // Also one that was being stopped: it has not ended by that.
+        let open = history.run.as_ref().is_some_and(|run| !run.failed && run.exit.is_none());
         let run = history.run.unwrap_or_default();
-        let open = !run.failed && run.exit.is_none() && history.wanted;
         if open
             && same_boot
             && let Some(process) = survivor(&run)

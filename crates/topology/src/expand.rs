@@ -58,8 +58,11 @@ fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Expand
             continue;
         }
         let Some((value, length)) = reference(&text[at..], env, depth) else {
-            if open && matching_brace(&text[at + 2..]).is_none() {
-                unclosed_until = text[at..].find('\n').map_or(text.len(), |end| at + end);
+            if open {
+                let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+                if !text[at..end].contains('}') {
+                    unclosed_until = end;
+                }
             }
             at += 1;
             continue;
@@ -176,6 +179,7 @@ mod tests {
         assert_eq!(e("$$A $ $1 ${"), "$A $ $1 ${");
         assert_eq!(e("${B:-${A}}"), "x");
         assert_eq!(e("ü${A}ü"), "üxü");
+        assert_eq!(e("sed 's/${/x/' ${A}"), "sed 's/${/x/' x");
         let deep = format!("{}x{}", "${B:-".repeat(5000), "}".repeat(5000));
         assert!(e(&deep).contains('x'));
         let open = "${A:-".repeat(20_000);

@@ -31,7 +31,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
             keep_mgmt_net: a.keep_mgmt_net,
             max_workers: 0,
         };
-        match context::engine()?.destroy(&lab.name, &options, &Progress::new(global.plain)) {
+        let engine = context::engine()?;
+        engine.refuse_foreign(&lab)?;
+        match engine.destroy(&lab.name, &options, &Progress::new(global.plain)) {
             Ok(()) | Err(EngineError::NoLab(_)) => {}
             Err(e) => return Err(e.into()),
         }

@@ -69,12 +69,17 @@ pub fn attach_many(
         if present.contains_key(node.host_interface.as_str()) {
             // One that stands is up already, or was left half-way.
             pair.b.up = true;
-            results.push(veth::ensure(&pair));
-        } else {
-            pairs.push(pair);
-            positions.push(position);
-            results.push(Ok(true));
+            if let Ok(done) = veth::ensure(&pair) {
+                results.push(Ok(done));
+                continue;
+            }
+            // One that the node has made something else of is made anew.
+            link::ensure_absent(&mut socket, &node.host_interface)?;
+            pair.b.up = false;
         }
+        pairs.push(pair);
+        positions.push(position);
+        results.push(Ok(true));
     }
     for (position, made) in positions.into_iter().zip(veth::create_many(&pairs)?) {
         if let Err(error) = made {

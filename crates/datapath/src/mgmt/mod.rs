@@ -138,7 +138,13 @@ fn ensure_further(
     };
     let a = end(socket, &further.up, &spec.bridge)?;
     let b = end(socket, &further.down, &further.bridge)?;
-    veth::ensure(&VethSpec { a, b, mtu: spec.mtu }).map(drop)
+    let pair = VethSpec { a, b, mtu: spec.mtu };
+    if veth::ensure(&pair).is_err() {
+        // Of another MTU, say: nobody is on it but the two bridges.
+        link::ensure_absent(&mut Socket::open_in(host)?, &further.up)?;
+        veth::create(&pair)?;
+    }
+    Ok(())
 }
 
 /// Removes the bridges that are ours and the nftables table, as far as they are there; says

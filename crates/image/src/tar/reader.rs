@@ -134,10 +134,11 @@ impl<R: BufRead> Reader<R> {
         let path = path.unwrap_or_else(|| header.path());
         let link = record("linkpath").or(ahead.long_link).unwrap_or_else(|| header.link());
         let kind = kind(header, &path)?;
-        // Only files have data; writers put the size of a link's target into its header.
-        let stored = match kind {
-            Kind::File => number("size", size)?,
-            _ => 0,
+        // Links, devices and directories have no data; writers put the size of a link's target into
+        // its header.
+        let stored = match header.type_flag() {
+            b'1'..=b'6' => 0,
+            _ => number("size", size)?,
         };
         let mut member = Member {
             kind,

@@ -56,7 +56,7 @@ pub(super) fn join(
     let program = start::program(&exec.argv, &env)?;
 
     let mut plan = Plan::new(&spec.name);
-    group.join(&mut plan)?;
+    group.join_with(init.pid, &mut plan)?;
     let fd = plan.own(pidfd);
     let kind = libc::CLONE_NEWNS
         | libc::CLONE_NEWUTS

@@ -62,7 +62,9 @@ impl HolderClient {
         let failed = |e| RuntimeError::io(format!("talk to the lab's holder, process {pid}"), e);
         wire::send(&socket, request, fds).map_err(failed)?;
         let answer = wire::receive(&socket).map_err(failed)?;
-        self.give_back(socket);
+        if answer.is_some() {
+            self.give_back(socket);
+        }
         match answer {
             Some((HolderReply::Refused(why), _)) => Err(RuntimeError::Remote(why)),
             Some(answer) => Ok(answer),

@@ -96,6 +96,8 @@ impl Tree {
                     .map(str::to_owned)
                     .collect()
             };
+            // Of two mounts in one place the later one is seen.
+            tree.hierarchies.retain(|h| h.mount != Path::new(mount));
             tree.hierarchies.push(Hierarchy { mount: mount.into(), unified, controllers });
         }
         tree
@@ -128,6 +130,9 @@ impl Tree {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
     directories: Vec<PathBuf>,
+    /// The group they are in is the user's: it stays when the last of them goes.
+    #[serde(default)]
+    parent_is_the_users: bool,
 }
 
 /// A file to write once the group exists.
@@ -168,7 +173,7 @@ impl Group {
         if directories.is_empty() && (spec.pid != PidNs::Private || spec.cgroup_parent.is_some()) {
             directories.extend(tree.tracking().map(|h| h.mount.join(&relative)));
         }
-        Ok(Group { directories })
+        Ok(Group { directories, parent_is_the_users: spec.cgroup_parent.is_some() })
     }
 
     /// The hierarchies it has a directory in, each with the directory.
@@ -198,14 +203,14 @@ impl Group {
     /// Makes the groups and sets the limits.
     pub fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let tree = Tree::get();
-        let relative = Self::relative(spec);
         for directory in &self.directories {
             let io = |e| RuntimeError::io(format!("make {}", directory.display()), e);
             let unified =
                 tree.hierarchies.iter().find(|h| h.unified && directory.starts_with(&h.mount));
             if let Some(h) = unified {
+                let relative = directory.strip_prefix(&h.mount).unwrap_or(directory);
                 let needed: Vec<&str> = settings(spec)?.iter().map(|s| s.controller).collect();
-                enable(&h.mount, &relative, &needed);
+                enable(&h.mount, relative, &needed);
             }
             fs::create_dir_all(directory).map_err(io)?;
             if tree.with("cpuset").is_some_and(|h| !h.unified && directory.starts_with(&h.mount)) {
@@ -215,8 +220,11 @@ impl Group {
         for setting in settings(spec)? {
             let Some(h) = tree.with(setting.controller) else { continue };
             let files = if h.unified { &setting.v2 } else { &setting.v1 };
+            let Some(own) = self.directories.iter().find(|d| d.starts_with(&h.mount)) else {
+                continue;
+            };
             for (file, value) in files {
-                let path = h.mount.join(&relative).join(file);
+                let path = own.join(file);
                 fs::write(&path, value).map_err(|e| RuntimeError::Unsupported {
                     what: format!("limit of {}", setting.controller),
                     why: format!("writing `{value}` to {} failed: {e}", path.display()),
@@ -240,9 +248,31 @@ impl Group {
         Ok(())
     }
 
+    /// Makes a command join the first process, wherever in the groups that went: an init system
+    /// moves itself into a group below, and nobody may be beside that then.
+    pub fn join_with(&self, init: i32, plan: &mut Plan) -> Result<(), RuntimeError> {
+        let tree = Tree::get();
+        let text = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap_or_default();
+        let moved = |h: &Hierarchy| {
+            let line = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+            h.unified.then(|| h.mount.join(line)).filter(|place| place.is_dir())
+        };
+        let mut there = self.clone();
+        for directory in &mut there.directories {
+            let hierarchy = tree.hierarchies.iter().find(|h| directory.starts_with(&h.mount));
+            if let Some(place) = hierarchy.and_then(moved).filter(|p| p.starts_with(&*directory)) {
+                *directory = place;
+            }
+        }
+        there.join(plan)
+    }
+
     /// Kills whatever is in the groups and removes them, and our parent group when it is empty.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_own()?;
+        if self.parent_is_the_users {
+            return Ok(());
+        }
         let tree = Tree::get();
         for (hierarchy, directory) in self.places(tree) {
             for parent in directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount) {
@@ -269,7 +299,8 @@ impl Group {
                         // Groups a container made below its own.
                         for child in fs::read_dir(directory).into_iter().flatten().flatten() {
                             if child.path().is_dir() {
-                                let inner = Group { directories: vec![child.path()] };
+                                let inner =
+                                    Group { directories: vec![child.path()], ..Group::default() };
                                 let _ = inner.remove_own();
                             }
                         }

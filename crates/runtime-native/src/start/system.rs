@@ -48,6 +48,14 @@ fn mount_cgroups(
         if let Ok(tree) = clone_tree(Path::new(ROOT), true, true) {
             let fd = plan.own(tree);
             plan.tolerant(Op::Attach { fd, target: super::c_string(ROOT)? }, Tolerate::Missing);
+            let own = group.filter(|_| spec.privileged).map(|g| g.places(cgroup::Tree::get()));
+            for (_, directory) in own.unwrap_or_default() {
+                let tree = clone_tree(directory, false, false)
+                    .map_err(|e| plan.failed(format!("open {}", directory.display()), e))?;
+                let fd = plan.own(tree);
+                let target = super::c_string(&directory.to_string_lossy())?;
+                plan.tolerant(Op::Attach { fd, target }, Tolerate::Missing);
+            }
         }
         return Ok(());
     };

@@ -41,6 +41,7 @@ pub(super) struct Console {
 }
 
 struct Inner {
+    layout: Layout,
     pipe_in: OwnedFd,
     pipe_out: OwnedFd,
     owner: File,
@@ -77,6 +78,7 @@ impl Console {
             .open(&path)
             .map_err(|e| RuntimeError::io(format!("open {}", path.display()), e))?;
         let inner = Inner {
+            layout: layout.clone(),
             pipe_in,
             pipe_out,
             owner,
@@ -85,7 +87,7 @@ impl Console {
             names: HashMap::new(),
             hung: Vec::new(),
         };
-        if let Err(e) = inner.rescue(layout) {
+        if let Err(e) = inner.rescue() {
             // It stays in the pipe until there is room.
             say!("supervisor: empty the console pipe: {e}");
         }
@@ -223,8 +225,8 @@ impl Inner {
         }
         match self.current.as_ref().and_then(|name| self.terminals.get(name)) {
             Some(owner) => self.drain_to(&owner.log),
-            // Its log is gone.
-            None => self.discard(),
+            // A killed supervisor's, or that of a node that has ended meanwhile.
+            None => self.rescue(),
         }
     }
 
@@ -248,14 +250,14 @@ impl Inner {
     }
 
     /// Brings home what a killed supervisor left in the pipe.
-    fn rescue(&self, layout: &Layout) -> io::Result<()> {
+    fn rescue(&self) -> io::Result<()> {
         if splice::waiting(&self.pipe_out)? == 0 {
             return Ok(());
         }
         let mut text = [0u8; 256];
         self.owner.read_exact_at(&mut text, 0)?;
         let name = String::from_utf8_lossy(&text);
-        let path: PathBuf = Directory(layout.container(name.trim_end_matches('\0'))).log();
+        let path: PathBuf = Directory(self.layout.container(name.trim_end_matches('\0'))).log();
         match path.parent().is_some_and(Path::is_dir) {
             true => self.drain_to(&open_log(&path)?),
             false => self.discard(),

@@ -135,6 +135,8 @@ impl Supervisor {
         let host_upper = if start::is_host(spec) { Some(self.host_upper()?) } else { None };
         let cgroup = (!container.group.is_empty()).then_some(&container.group);
         if let Some(group) = cgroup {
+            // What the last run made below its group is in the way of the next one.
+            let _ = group.remove();
             // A limit that is refused must not leave a group behind.
             group.create(spec).inspect_err(|_| drop(group.remove()))?;
         }

@@ -3,7 +3,7 @@
 use super::container::Container;
 use super::exits::Exit;
 use super::{Supervisor, lock};
-use crate::process::{Identity, boot_id, start_ticks};
+use crate::process::{Identity, boot_id, boot_ms, start_ticks};
 use crate::record::{self, History};
 use crate::say::say;
 use netloom_runtime::{Health, RuntimeError};
@@ -126,6 +126,8 @@ impl Supervisor {
             return None;
         };
         life.started_ms = Some(run.started_ms);
+        let lived = Duration::from_millis(boot_ms().saturating_sub(run.boot_ms));
+        life.since = Instant::now().checked_sub(lived);
         drop(life);
         let (container, offset) = (Arc::clone(container), run.exits_offset);
         Some(Open { container, pid, offset, ticks: start_ticks(pid) })
@@ -144,7 +146,6 @@ impl Supervisor {
         let generation = {
             let mut life = container.life();
             life.running = Some(Identity { pid: run.pid, ticks, boot: boot_id() });
-            life.since = Some(Instant::now());
             life.health = container.spec.healthcheck.as_ref().map(|_| Health::Starting);
             life.generation += 1;
             life.generation
