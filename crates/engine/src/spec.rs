@@ -7,7 +7,7 @@ use netloom_runtime::{
     Bind, CgroupNs, ContainerSpec, Device, Healthcheck, NetworkNs, PidNs, Resources, RestartPolicy,
     Rootfs, Stdio, Tmpfs, Ulimit,
 };
-use netloom_topology::{Lab, Node, NodeFiles, bytes, clean};
+use netloom_topology::{Lab, Node, NodeFiles, absolute, bytes};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,12 +25,7 @@ pub struct Paths<'a> {
 impl Paths<'_> {
     /// A path of the topology file made absolute.
     pub fn absolute(&self, text: &str) -> PathBuf {
-        match text.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                clean(&self.home.join(rest.trim_start_matches('/')))
-            }
-            _ => clean(&self.topology.join(text)),
-        }
+        absolute(self.home, self.topology, text)
     }
 }
 

@@ -80,18 +80,22 @@ impl Inputs<'_> {
 
     /// A path of the topology file made absolute: `~`, relative to the file, `.` and `..` removed.
     pub fn absolute(&self, path: &str) -> PathBuf {
-        let path = match path.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                self.settings.home.join(rest.trim_start_matches('/'))
-            }
-            _ => self.dir().join(path),
-        };
-        clean(&path)
+        absolute(&self.settings.home, self.dir(), path)
     }
 }
 
+/// A path as users write it made absolute: `~`, relative to a folder, `.` and `..` removed.
+pub fn absolute(home: &Path, folder: &Path, path: &str) -> PathBuf {
+    clean(&match path.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            home.join(rest.trim_start_matches('/'))
+        }
+        _ => folder.join(path),
+    })
+}
+
 /// A path without `.` and `..`.
-pub fn clean(path: &Path) -> PathBuf {
+fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
