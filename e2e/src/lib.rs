@@ -13,12 +13,14 @@
 pub mod binary;
 pub mod command;
 pub mod images;
+pub mod ovs;
 pub mod processes;
 pub mod sandbox;
 pub mod snapshot;
 pub mod wait;
 
 pub use command::{Done, Runner};
+pub use ovs::OpenVSwitch;
 pub use sandbox::Sandbox;
 pub use wait::{eventually, until};
 

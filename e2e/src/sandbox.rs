@@ -107,6 +107,11 @@ impl Sandbox {
         self.run.join("n")
     }
 
+    /// Folder of this sandbox's Open vSwitch, where a test starts one: never the host's own.
+    pub fn ovs_dir(&self) -> PathBuf {
+        self.run.join("ovs")
+    }
+
     /// Folders that belong to this sandbox alone; their names mark its processes.
     pub fn folders(&self) -> [&Path; 2] {
         [&self.folder, &self.run]
@@ -172,6 +177,7 @@ impl Sandbox {
             .env("NETLOOM_RUN_DIR", self.run_dir())
             .env("NETLOOM_NETNS_DIR", self.netns_dir())
             .env("NETLOOM_CGROUP_PARENT", self.cgroup_parent())
+            .env("OVS_RUNDIR", self.ovs_dir())
             .dir(&self.lab_dir())
     }
 

@@ -1,5 +1,6 @@
 //! Linux links through netlink: network namespaces, veth, bridge, macvlan,
-//! vxlan, tap, tc stitches, addresses, routes and the management network.
+//! vxlan, tap, tc stitches, addresses, routes and the management network; ports
+//! of Open vSwitch bridges.
 //!
 //! Everything is synchronous. A [`Socket`] is bound to the namespace it was
 //! opened in, whichever thread uses it later; the `*_many` functions keep many
@@ -14,7 +15,9 @@ pub mod mgmt;
 pub mod netns;
 pub mod observe;
 pub mod offload;
+pub mod ovs;
 pub mod probe;
+mod program;
 pub mod route;
 pub mod socket;
 pub mod stitch;

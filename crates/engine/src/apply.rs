@@ -67,6 +67,7 @@ impl Apply<'_> {
             namespaces: &namespaces,
             parking: &parking,
             group: group(&self.lab.name),
+            lab: &self.lab.name,
         };
         let fresh: Vec<&NodeObject> =
             objects.nodes.iter().filter(|n| make.contains(n.name.as_str())).collect();
@@ -192,6 +193,7 @@ impl Apply<'_> {
             namespaces: &namespaces,
             parking,
             group: group(&self.lab.name),
+            lab: &self.lab.name,
         };
         let list: Vec<&LinkObject> = difference.remove_links.iter().collect();
         let failures = wires.remove(&list)?;

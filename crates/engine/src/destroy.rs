@@ -9,7 +9,7 @@ use crate::report::{Event, Reporter};
 use crate::schedule::{self, Graph, Outcome};
 use crate::wire::{Wires, mgmt_spec};
 use crate::{Engine, EngineError, hostwide, labdir, netns_link};
-use netloom_datapath::{Netns, Socket, link, mgmt};
+use netloom_datapath::{Netns, Socket, link, mgmt, ovs};
 use netloom_plan::{Impl, LinkObject, NamespaceOf, Objects};
 use netloom_runtime::Runtime;
 use netloom_runtime_native::NativeRuntime;
@@ -159,7 +159,8 @@ impl Engine {
         }
         let parking = Netns::current()?;
         let group = group(lab);
-        let wires = Wires { machine: &machine, namespaces: &namespaces, parking: &parking, group };
+        let namespaces = &namespaces;
+        let wires = Wires { machine: &machine, namespaces, parking: &parking, group, lab };
         let by_hand = |l: &&LinkObject| {
             let alone = l.how != Impl::Veth && l.a.namespace == NamespaceOf::Host;
             alone || l.ends().any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
@@ -170,6 +171,7 @@ impl Engine {
             objects.nodes.iter().filter(|n| matches!(n.namespace, NamespaceOf::Other { .. })),
         )?;
         let mut host = Socket::open_in(&machine.netns)?;
+        leave_switches(&machine.netns, lab, objects)?;
         link::delete_group(&mut host, group)?;
         if failures.is_empty() { Ok(()) } else { Err(EngineError::NotRemoved(failures)) }
     }
@@ -259,6 +261,20 @@ impl Engine {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
+    }
+}
+
+/// Takes the lab's ports out of Open vSwitch, before their interfaces go.
+fn leave_switches(host: &Netns, lab: &str, objects: &Objects) -> Result<(), EngineError> {
+    let known = objects.links.iter().flat_map(|l| l.ends()).any(|e| e.switch.is_some());
+    // Where the program is gone, so are the bridges.
+    if ovs::program().is_none() || !(known || objects.nodes.is_empty()) {
+        return Ok(());
+    }
+    match ovs::forget(host, lab) {
+        Err(e) if known => Err(e.into()),
+        // Nothing says that there were any.
+        _ => Ok(()),
     }
 }
 

@@ -2,10 +2,10 @@
 //! their leg in the management network.
 
 use crate::EngineError;
-use netloom_datapath::{LinkInfo, Netns, observe};
+use netloom_datapath::{LinkInfo, Netns, observe, ovs};
 use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects};
 use netloom_runtime_native::NativeRuntime;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What was seen.
 pub struct Seen {
@@ -36,7 +36,16 @@ pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError
         seen.insert(place, netns.map(|n| observe::links_in(&n)).transpose()?);
     }
     let links_at = |place: &NamespaceOf| seen.get(place).and_then(Option::as_ref);
+    let bridges: HashSet<&str> =
+        have.links.iter().flat_map(|l| l.ends()).filter_map(|e| e.switch.as_deref()).collect();
+    let host = Netns::current()?;
+    // A switch that does not answer has no ports; that it does not, preflight says.
+    let switched: HashMap<&str, BTreeSet<String>> =
+        bridges.iter().map(|b| (*b, ovs::ports_of(&host, b).unwrap_or_default())).collect();
     let end_whole = |e: &LinkEnd| {
+        if e.switch.as_ref().is_some_and(|b| !switched[b.as_str()].contains(&e.interface)) {
+            return false;
+        }
         let Some(links) = links_at(&e.namespace) else {
             return matches!(e.namespace, NamespaceOf::Other { .. });
         };

@@ -35,6 +35,7 @@ mod report;
 mod schedule;
 mod spec;
 mod stages;
+mod tunnel;
 mod wire;
 
 pub use deploy::{DeployOptions, Deployed, Planned};

@@ -65,6 +65,7 @@ impl Engine {
             namespaces: &namespaces,
             parking: &parking,
             group: group(lab),
+            lab,
         };
         let touches = |l: &&LinkObject| l.ends().any(|e| names.contains(e.node.as_str()));
         let links: Vec<&LinkObject> = everything.links.iter().filter(touches).collect();

@@ -3,19 +3,18 @@
 use crate::EngineError;
 use crate::error::Failure;
 use crate::machine::Machine;
+use crate::tunnel::tunnel;
 use ipnet::IpNet;
 use netloom_datapath::addr;
 use netloom_datapath::link::bridge::{self, BridgeSpec};
 use netloom_datapath::link::dummy::{self, DummySpec, Parking};
 use netloom_datapath::link::macvlan::{self, MacvlanSpec, Mode};
 use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
-use netloom_datapath::link::vxlan::{self, VxlanSpec};
+use netloom_datapath::link::vxlan;
 use netloom_datapath::link::{self as links};
 use netloom_datapath::mgmt::{self, Further, MgmtNode, MgmtSpec, Published};
-use netloom_datapath::{Cidr, LinkInfo, Netns, Socket, observe, stitch};
-use netloom_plan::{
-    Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, VxlanParameters, port_name,
-};
+use netloom_datapath::{Cidr, LinkInfo, Netns, Socket, observe, ovs, stitch};
+use netloom_plan::{Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, port_name};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,6 +28,8 @@ pub struct Wires<'a> {
     pub parking: &'a Netns,
     /// Group of the lab's interfaces on the host.
     pub group: u32,
+    /// Name of the lab.
+    pub lab: &'a str,
 }
 
 fn cidr(net: &IpNet) -> Result<Cidr, netloom_datapath::Error> {
@@ -85,6 +86,34 @@ impl Wires<'_> {
                 failures.push(failure(link, &EngineError::Datapath(e)));
             }
         }
+        self.join_switches(list, failures)
+    }
+
+    /// Ends on Open vSwitch bridges become ports of them, all at once.
+    fn join_switches(
+        &self,
+        list: &[&LinkObject],
+        failures: &mut Vec<Failure>,
+    ) -> Result<(), EngineError> {
+        let mut of = Vec::new();
+        let mut ports = Vec::new();
+        for link in list {
+            for end in link.ends() {
+                let Some(bridge) = &end.switch else { continue };
+                of.push(*link);
+                ports.push(ovs::Port { bridge, interface: &end.interface });
+            }
+        }
+        let host = &self.machine.netns;
+        if ovs::ensure(host, &ports, self.lab).is_ok() {
+            return Ok(());
+        }
+        // All or none were taken; one by one shows which of them it was.
+        for (link, port) in of.into_iter().zip(ports) {
+            if let Err(e) = ovs::ensure(host, &[port], self.lab) {
+                failures.push(failure(link, &e.into()));
+            }
+        }
         Ok(())
     }
 
@@ -114,8 +143,8 @@ impl Wires<'_> {
         if let Some(name) = &end.master {
             let mut socket = Socket::open_in(netns)?;
             out.master = Some(links::index(&mut socket, name)?);
-            out.link_local = false;
         }
+        out.link_local = end.master.is_none() && end.switch.is_none();
         Ok(out)
     }
 
@@ -202,6 +231,11 @@ impl Wires<'_> {
             links::ensure_absent(&mut host, device)?;
             links::ensure_absent(&mut host, port)?;
             return Ok(());
+        }
+        let switched = link.ends().filter(|e| e.switch.is_some());
+        let switched: Vec<&str> = switched.map(|e| e.interface.as_str()).collect();
+        if !switched.is_empty() {
+            ovs::ensure_absent(&self.machine.netns, &switched, self.lab)?;
         }
         for end in link.ends() {
             // A namespace that is gone took its end along, and with it the other one.
@@ -361,22 +395,4 @@ fn macvlan_mode(mode: &str) -> Mode {
         "source" => Mode::Source,
         _ => Mode::Bridge,
     }
-}
-
-fn tunnel<'a>(
-    netns: &'a Netns,
-    name: &str,
-    t: &VxlanParameters,
-) -> Result<VxlanSpec<'a>, EngineError> {
-    let remote: IpAddr = t.remote.parse().map_err(|_| {
-        let what = format!("`{}` is not an address; names are not looked up yet", t.remote);
-        EngineError::Io(std::io::Error::other(what))
-    })?;
-    let mut spec = VxlanSpec::new(netns, name, t.vni, remote);
-    spec.port = t.dst_port;
-    // The kernel takes a range, and one of a single port as none.
-    let last = t.src_port.saturating_add(1);
-    spec.source_ports = (t.src_port > 0).then_some((t.src_port.min(last - 1), last));
-    spec.device = (!t.parent.is_empty()).then(|| t.parent.clone());
-    Ok(spec)
 }

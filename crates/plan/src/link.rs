@@ -71,16 +71,24 @@ impl Context<'_> {
 
     fn end(&self, end: &LinkEndpoint, macs: &mut Macs) -> LinkEnd {
         let word = end.node.word();
-        let (namespace, master) = match &end.node {
+        let (namespace, bridge) = match &end.node {
             EndpointNode::Node(n) => {
                 let known = self.nodes.get(n.as_str()).cloned();
                 let (namespace, role) = known.unwrap_or((NamespaceOf::Host, Role::Host));
-                let bridge = matches!(role, Role::Bridge | Role::OvsBridge);
-                (namespace, bridge.then(|| bridge_name(n).to_string()))
+                let name = bridge_name(n).to_string();
+                let bridge = match role {
+                    Role::Bridge => (Some(name), None),
+                    Role::OvsBridge => (None, Some(name)),
+                    _ => (None, None),
+                };
+                (namespace, bridge)
             }
-            EndpointNode::MgmtNet => (NamespaceOf::Host, self.network.map(|n| n.bridge.clone())),
-            EndpointNode::Host | EndpointNode::Macvlan => (NamespaceOf::Host, None),
+            EndpointNode::MgmtNet => {
+                (NamespaceOf::Host, (self.network.map(|n| n.bridge.clone()), None))
+            }
+            EndpointNode::Host | EndpointNode::Macvlan => (NamespaceOf::Host, (None, None)),
         };
+        let (master, switch) = bridge;
         let (interface, altnames) = kernel_name(&end.interface);
         let mac = end
             .mac
@@ -106,6 +114,7 @@ impl Context<'_> {
             mac,
             addresses,
             master,
+            switch,
         }
     }
 }

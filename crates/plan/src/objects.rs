@@ -167,4 +167,7 @@ pub struct LinkEnd {
     pub addresses: Vec<IpNet>,
     /// Bridge it is a port of.
     pub master: Option<String>,
+    /// Open vSwitch bridge it is a port of.
+    #[serde(default)]
+    pub switch: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Links of every type, with their addresses and names.
 
 use netloom_e2e::images::SMALL;
-use netloom_e2e::{Sandbox, eventually};
+use netloom_e2e::{OpenVSwitch, Sandbox, eventually};
 use serde_json::Value;
 
 /// One interface of a node, as `inspect interfaces` shows it.
@@ -212,6 +212,7 @@ links:
     remote: 192.0.2.2
     vni: 200
     mtu: 1450
+  - {{type: vxlan, endpoint: {{node: a, interface: eth2}}, remote: localhost, vni: 300, mtu: 1450}}
 "#
         ),
     );
@@ -219,8 +220,99 @@ links:
     s.exec(&lab, "a", "ping -c1 -W3 10.20.0.2").ok();
     s.exec(&lab, "b", "ping -c1 -W3 10.21.0.2").ok();
     assert_eq!(interface(&s, &lab, "a", "eth1")["type"], "vxlan");
+    let looked_up = s.sh("nsenter --net=$NETLOOM_NETNS_DIR/clab-tunnels-a ip -d link show eth2");
+    assert!(looked_up.ok().text().contains("remote 127.0.0.1"), "names are looked up");
     assert_eq!(interface(&s, &lab, "b", "eth1")["type"], "veth", "a stitched end is a veth");
     s.gone(&lab);
+    let nowhere = std::fs::read_to_string(&lab).unwrap().replace("localhost", "no-such.invalid");
+    let lab = s.whole("tunnels", &nowhere);
+    s.with("deploy", &lab, &[]).run().code(3).says("`no-such.invalid` leads to no address");
     far.signal(nix::sys::signal::Signal::SIGKILL);
     far.finish();
+}
+
+#[test]
+fn open_vswitch_bridge() {
+    let mut s = Sandbox::new();
+    let switch = OpenVSwitch::start(&s);
+    s.sh("ovs-vsctl --timeout=10 add-br ovs-lab -- set bridge ovs-lab datapath_type=netdev
+        ovs-vsctl --timeout=10 add-br ovs-two -- set bridge ovs-two datapath_type=netdev
+        ip link add own type veth peer name own-peer; ip link set own up; ip link set own-peer up
+        for b in ovs-lab ovs-two; do ovs-vsctl --timeout=10 set Interface $b mtu_request=1500; done
+        ovs-vsctl --timeout=10 add-port ovs-lab own; sleep 0.2")
+        .ok();
+    s.remember();
+    let text = |links: &str| {
+        format!(
+            r#"
+defaults: {{kind: linux, image: {SMALL}, network-mode: none}}
+nodes:
+  ovs-lab: {{kind: ovs-bridge}}
+  ovs-two: {{kind: ovs-bridge}}
+  a: {{}}
+  b: {{}}
+links:
+  - {{endpoints: ["a:eth1", "ovs-lab:a-port"], ipv4: [10.5.0.1/24]}}
+{links}
+  - endpoints: ["ovs-lab:patch-a", "ovs-two:patch-b"]
+"#
+        )
+    };
+    let b = r#"  - {endpoints: ["b:eth1", "ovs-two:b-port"], ipv4: [10.5.0.2/24]}"#;
+    let lab = s.lab("switched", &text(b));
+    s.deploy(&lab);
+    let ports = |s: &Sandbox, bridge: &str| {
+        s.sh(&format!("ovs-vsctl --timeout=10 list-ports {bridge}")).ok().text().replace('\n', " ")
+    };
+    assert_eq!(ports(&s, "ovs-lab"), "a-port own patch-a");
+    assert_eq!(ports(&s, "ovs-two"), "b-port patch-b");
+    let reaches = || s.exec(&lab, "a", "ping -c1 -W1 10.5.0.2").code == 0;
+    eventually("the switches forward", 5, reaches);
+    // The switch sees frames as they are: none may wait for a card to finish its checksum.
+    let server = s
+        .with("exec", &lab, &["b", "--", "sh", "-c", "while :; do seq 20000 | nc -l -p 80; done"])
+        .start();
+    let last = || s.exec(&lab, "a", "sleep 2 | nc -w 5 10.5.0.2 80 | tail -n 1").text() == "20000";
+    eventually("TCP passes", 10, last);
+    s.exec(&lab, "b", "killall sh nc");
+    server.finish();
+
+    // What others took out comes back.
+    s.sh("ovs-vsctl --timeout=10 del-port a-port").ok();
+    s.deploy(&lab);
+    assert_eq!(ports(&s, "ovs-lab"), "a-port own patch-a");
+    eventually("the switches forward again", 5, reaches);
+
+    // A link that is no longer in the file leaves the switch.
+    let lab = s.lab("switched", &text(""));
+    s.deploy(&lab);
+    assert_eq!(ports(&s, "ovs-two"), "patch-b");
+
+    // A name that is somebody else's stays theirs.
+    let clash = s.lab("clash", &text(b).replace("a-port", "own").replace("patch-", "other-"));
+    s.with("deploy", &clash, &[])
+        .run()
+        .code(3)
+        .says("interface `own` exists on this machine already");
+    s.sh(
+        "ovs-vsctl --timeout=10 --no-wait add-port ovs-lab stale -- set Interface stale type=dummy",
+    )
+    .ok();
+    let clash = s.lab("clash", &text(b).replace("a-port", "stale").replace("patch-", "other-"));
+    s.with("deploy", &clash, &[]).run().code(3).says("Open vSwitch has a port `stale` already");
+    s.sh("ovs-vsctl --timeout=10 --no-wait del-port stale").ok();
+
+    s.gone(&lab);
+    assert_eq!((ports(&s, "ovs-lab").as_str(), ports(&s, "ovs-two").as_str()), ("own", ""));
+
+    // While the switch is away its ports cannot be taken out, and the record stays.
+    s.deploy(&lab);
+    switch.stop();
+    s.with("deploy", &lab, &[]).run().code(3).says("is the service `openvswitch-switch` running?");
+    s.with("destroy", &lab, &["--cleanup"]).run().fails().says("what is left stays recorded");
+    let switch = OpenVSwitch::start(&s);
+    s.destroy(&lab);
+    assert_eq!((ports(&s, "ovs-lab").as_str(), ports(&s, "ovs-two").as_str()), ("own", ""));
+    assert!(s.lab_files().iter().all(|f| !f.contains("/clab-")), "nothing is left of the lab");
+    switch.stop();
 }

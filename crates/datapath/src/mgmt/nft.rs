@@ -1,27 +1,22 @@
-//! The nftables table of a management network, through the `nft` program: the
-//! only program this crate runs.
+//! The nftables table of a management network, through the `nft` program.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
 
 use super::MgmtSpec;
 use crate::error::{Error, Result};
 use crate::netns::Netns;
+use crate::program::Program;
 
-const PROGRAM: &str = "nft";
+const NFT: Program = Program { name: "nft", package: "nftables" };
 
 /// The name of the table of a network.
 pub fn table(network: &str) -> String {
     format!("netloom-net-{network}")
 }
 
-/// The program: administrators' programs are not in everybody's search path.
+/// The program, where it is installed.
 pub fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    let mut folders = std::env::split_paths(&path).chain(usual);
-    folders.find_map(|folder| Some(folder.join(PROGRAM)).filter(|file| file.is_file()))
+    NFT.find()
 }
 
 /// Refuses names that `nft` would read as something else.
@@ -99,52 +94,16 @@ fn rules(text: &str) -> Vec<String> {
 /// The rules of a table; none if it is not there.
 fn list(host: &Netns, table: &str) -> Result<Option<Vec<String>>> {
     let arguments = ["list", "table", "inet", table];
-    let output = spawn(host, "list nftables", &arguments, "")?;
+    let output = NFT.spawn(host, "list nftables", &arguments, "")?;
     if output.status.success() {
         return Ok(Some(rules(&String::from_utf8_lossy(&output.stdout))));
     }
     if String::from_utf8_lossy(&output.stderr).contains("No such file or directory") {
         return Ok(None);
     }
-    Err(failed("list nftables", &output))
+    Err(NFT.failed("list nftables", &output))
 }
 
 pub(super) fn run(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<()> {
-    let output = spawn(host, action, arguments, input)?;
-    if output.status.success() { Ok(()) } else { Err(failed(action, &output)) }
-}
-
-fn failed(action: &str, output: &Output) -> Error {
-    Error::Program {
-        program: PROGRAM.into(),
-        action: action.into(),
-        status: output.status.to_string(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    }
-}
-
-/// Runs the program inside the namespace: a child starts in that of the thread
-/// that makes it.
-fn spawn(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<Output> {
-    let program = program().unwrap_or_else(|| PROGRAM.into());
-    host.run_in(|| {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // One that ends early says why on its standard error.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        child.wait_with_output()
-    })?
-    .map_err(|error| Error::Program {
-        program: PROGRAM.into(),
-        action: action.into(),
-        status: "could not be run".into(),
-        stderr: format!("{error}; is the package `nftables` installed?"),
-    })
+    NFT.run(host, action, arguments, input).map(drop)
 }

@@ -186,7 +186,8 @@ impl Job {
             .env("TOPO_DIR", at("topo"))
             .env("NETLOOM_STATE_DIR", base.join("state"))
             .env("NETLOOM_RUN_DIR", base.join("run"))
-            .env("NETLOOM_NETNS_DIR", base.join("netns"));
+            .env("NETLOOM_NETNS_DIR", base.join("netns"))
+            .env("OVS_RUNDIR", base.join("ovs"));
         command
     }
 
