@@ -21,7 +21,7 @@ impl Snapshot {
         topics.insert("addresses", addresses());
         topics.insert("routes", lines(&["ip", "-o", "-4", "route", "show", "table", "all"]));
         topics.insert("rules", lines(&["ip", "-o", "rule"]));
-        topics.insert("nftables", BTreeSet::from([output(&["nft", "list", "ruleset"])]));
+        topics.insert("nftables", BTreeSet::from([output(&["nft", "-s", "list", "ruleset"])]));
         topics.insert("mounts", mounts());
         topics.insert("control groups", groups(sandbox));
         topics.insert("sysctls", sysctls());

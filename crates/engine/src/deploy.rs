@@ -242,7 +242,9 @@ impl Engine {
         if let Some(network) = network {
             let alone = network.users.keys().all(|name| *name == lab.name);
             let publishes = objects.nodes.iter().any(|n| !n.ports.is_empty());
-            make_network(&mut locked, network, alone && !idle, publishes)?;
+            for complaint in make_network(&mut locked, network, alone && !idle, publishes)? {
+                report.event(Event::Warning(complaint));
+            }
         }
         drop(locked);
         let mut done = Deployed::default();
@@ -378,13 +380,13 @@ impl Engine {
 }
 
 /// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
-/// is on it.
+/// is on it. Gives what the user should hear.
 fn make_network(
     locked: &mut Locked,
     network: &Network,
     quiet: bool,
     publishes: bool,
-) -> Result<(), EngineError> {
+) -> Result<Vec<String>, EngineError> {
     let host = Netns::current()?;
     let mut spec = mgmt_spec(network)?;
     spec.quiet = quiet;
@@ -394,7 +396,7 @@ fn make_network(
     if publishes && spec.foreign {
         hostwide::note_published(&host, locked, &spec.bridge)?;
     }
-    Ok(())
+    hostwide::let_through(&host, locked, network)
 }
 
 pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {

@@ -228,6 +228,7 @@ impl Engine {
             if network.foreign_bridge {
                 hostwide::withdraw(&host, &mut locked, &network.bridge)?;
             }
+            hostwide::stop_letting(&host, &mut locked, name)?;
             mgmt::remove(&host, &mgmt_spec(&network)?)?;
             locked.ledger.networks.remove(name);
         }

@@ -3,8 +3,9 @@
 
 use crate::EngineError;
 use crate::ledger::Locked;
-use netloom_datapath::mgmt::MgmtSpec;
+use netloom_datapath::mgmt::{MgmtSpec, forward};
 use netloom_datapath::{Netns, Socket, addr, sysctl};
+use netloom_plan::Network;
 use nix::errno::Errno;
 use std::collections::HashSet;
 
@@ -129,5 +130,49 @@ pub fn withdraw(host: &Netns, locked: &mut Locked, bridge: &str) -> Result<(), E
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Lets a network through forwarding rules of others that would stop it, or no longer; says what
+/// could not be done, as a lab without a way out is a lab still.
+pub fn let_through(
+    host: &Netns,
+    locked: &mut Locked,
+    network: &Network,
+) -> Result<Vec<String>, EngineError> {
+    if !network.external_access {
+        stop_letting(host, locked, &network.name)?;
+        return Ok(Vec::new());
+    }
+    let complaint = |e: netloom_datapath::Error| {
+        format!(
+            "this host may drop what nodes send out of it ({e}); let `{}` through its forwarding \
+             rules yourself, or write `external-access: false` under `mgmt`",
+            network.bridge
+        )
+    };
+    let chains = match forward::closed(host) {
+        Ok(chains) => chains,
+        Err(e) => return Ok(vec![complaint(e)]),
+    };
+    if chains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let noted = locked.ledger.through.entry(network.name.clone()).or_default();
+    noted.extend(chains.iter().map(ToString::to_string));
+    locked.save()?;
+    let further = network.further();
+    let mut bridges = vec![network.bridge.as_str()];
+    bridges.extend(further.iter().map(|(bridge, ..)| bridge.as_str()));
+    let tried = chains.iter().map(|c| forward::open(host, c, &network.name, &bridges));
+    Ok(tried.filter_map(Result::err).map(complaint).collect())
+}
+
+/// Takes the rules back that let a network through.
+pub fn stop_letting(host: &Netns, locked: &mut Locked, network: &str) -> Result<(), EngineError> {
+    for chain in locked.ledger.through.get(network).cloned().unwrap_or_default() {
+        forward::close(host, &chain.parse()?, network)?;
+    }
+    locked.ledger.through.remove(network);
     Ok(())
 }

@@ -25,6 +25,9 @@ pub struct Ledger {
     /// Addresses added to bridges that are not ours, by bridge.
     #[serde(default)]
     pub added: BTreeMap<String, BTreeSet<String>>,
+    /// Chains of others that were given rules, by network.
+    #[serde(default)]
+    pub through: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The ledger while nobody else may touch it.

@@ -101,6 +101,54 @@ fn published_ports_are_reached_from_the_host_and_from_outside() {
 }
 
 #[test]
+fn a_host_that_drops_what_it_forwards_lets_labs_through() {
+    let mut s = Sandbox::new();
+    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
+    let pid = world.pid();
+    s.sh("sleep 0.2").ok();
+    // Docker's way, an administrator's, and one that rejects at its end.
+    s.sh(&format!(
+        "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
+         ip addr add 198.51.100.1/24 dev up0; ip link set up0 up
+         nsenter -t {pid} -n sh -c 'ip addr add 198.51.100.2/24 dev far0; ip link set far0 up'
+         iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
+         iptables -A FORWARD -j DOCKER-USER
+         nft add table inet filter
+         nft 'add chain inet filter forward {{ type filter hook forward priority 0; policy drop; }}'
+         nft add table inet wall
+         nft 'add chain inet wall through {{ type filter hook forward priority 10; policy accept; }}'
+         nft add rule inet wall through ct state established,related accept
+         nft add rule inet wall through counter reject with icmpx type admin-prohibited"
+    ))
+    .ok();
+    s.remember();
+    let shut = managed(&s, "shut", "{network: shut, external-access: false}", "{a: {}}");
+    s.deploy(&shut);
+    assert_eq!(s.exec(&shut, "a", "ping -c1 -W1 198.51.100.2").code, 1, "nobody opened the way");
+    s.gone(&shut);
+    let lab = managed(&s, "open", "{}", "{a: {}}");
+    s.deploy(&lab);
+    let outward = || s.exec(&lab, "a", "ping -c1 -W2 198.51.100.2").ok();
+    outward();
+    s.sh("iptables -S DOCKER-USER").ok().prints("-j ACCEPT");
+    // What others flush comes back with the next deploy, and once only.
+    s.sh("iptables -F DOCKER-USER; iptables -A DOCKER-USER -j RETURN").ok();
+    s.deploy(&lab);
+    outward();
+    s.deploy(&lab);
+    let rules = s.sh("nft list ruleset | grep -c 'comment \"netloom clab\"'").ok();
+    assert_eq!(rules.text(), "6", "two rules in each of three chains");
+    // A second lab on the network keeps the way open when the first goes.
+    let second = managed(&s, "second", "{}", "{b: {}}");
+    s.deploy(&second);
+    s.destroy(&lab);
+    s.exec(&second, "b", "ping -c1 -W2 198.51.100.2").ok();
+    s.gone(&second);
+    world.signal(nix::sys::signal::Signal::SIGKILL);
+    world.finish();
+}
+
+#[test]
 fn a_network_that_cannot_be_is_refused() {
     let mut s = Sandbox::new();
     s.sh("ip link add used type veth peer name used-peer && ip addr add 172.20.20.9/24 dev used && ip link set used up").ok();

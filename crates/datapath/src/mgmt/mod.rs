@@ -2,6 +2,7 @@
 //! the nodes' `eth0`.
 
 mod attach;
+pub mod forward;
 pub mod nft;
 mod publish;
 

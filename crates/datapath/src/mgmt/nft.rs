@@ -1,13 +1,14 @@
 //! The nftables table of a management network, through the `nft` program.
 
 use std::path::PathBuf;
+use std::process::Output;
 
 use super::MgmtSpec;
 use crate::error::{Error, Result};
 use crate::netns::Netns;
 use crate::program::Program;
 
-const NFT: Program = Program { name: "nft", package: "nftables" };
+pub(super) const NFT: Program = Program { name: "nft", package: "nftables" };
 
 /// The name of the table of a network.
 pub fn table(network: &str) -> String {
@@ -98,10 +99,15 @@ fn list(host: &Netns, table: &str) -> Result<Option<Vec<String>>> {
     if output.status.success() {
         return Ok(Some(rules(&String::from_utf8_lossy(&output.stdout))));
     }
-    if String::from_utf8_lossy(&output.stderr).contains("No such file or directory") {
+    if says_absent(&output) {
         return Ok(None);
     }
     Err(NFT.failed("list nftables", &output))
+}
+
+/// Whether what was asked for is not there.
+pub(super) fn says_absent(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains("No such file or directory")
 }
 
 pub(super) fn run(host: &Netns, action: &str, arguments: &[&str], input: &str) -> Result<()> {
