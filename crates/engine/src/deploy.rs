@@ -370,10 +370,16 @@ impl Engine {
         let lines = hosts::lab_lines(lab, objects);
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let names = digest::of_names(lab, &lines, &resolv);
-        for (node, object) in lab.nodes.iter().zip(&objects.nodes).filter(|(_, o)| o.container) {
-            let managed = object.mgmt.is_some();
-            let unchanged = before == names;
-            files::write_names(&self.directories, lab, node, managed, &lines, &resolv, unchanged)?;
+        let mut writer = files::NameWriter {
+            directories: &self.directories,
+            lab,
+            lines: &lines,
+            resolv: &resolv,
+            unchanged: before == names,
+            layers: HashSet::new(),
+        };
+        for (node, _) in lab.nodes.iter().zip(&objects.nodes).filter(|(_, o)| o.container) {
+            writer.write(node)?;
         }
         Ok(names)
     }

@@ -1,6 +1,7 @@
 //! Where state is kept.
 
 use netloom_runtime_native::NativeConfig;
+use netloom_topology::Node;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,6 +53,14 @@ impl Directories {
     /// Private folder of a node: its changes to the image, its hosts file.
     pub fn node(&self, lab: &str, node: &str) -> PathBuf {
         self.lab(lab).join("nodes").join(node)
+    }
+
+    /// Layer with the names of a lab, laid over the images of all nodes with the same resolvers.
+    pub fn names(&self, lab: &str, node: &Node) -> PathBuf {
+        let dns = serde_json::to_vec(&node.dns).unwrap_or_default();
+        let hash = Sha256::digest(dns);
+        let key: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        self.lab(lab).join("names").join(key)
     }
 
     /// Named volumes.

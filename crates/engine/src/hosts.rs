@@ -22,11 +22,14 @@ pub fn lab_lines(lab: &Lab, objects: &Objects) -> String {
     out
 }
 
-/// `/etc/hosts` of a node.
-pub fn hosts(node: &Node, hostname: &str, lines: &str, managed: bool) -> String {
-    let own = match managed {
-        true => String::new(),
-        false => format!("127.0.1.1\t{hostname} {}\n", node.name),
+/// `/etc/hosts`: of a node with its host name, or of all nodes that have lines of their own among
+/// those of the lab.
+pub fn hosts(of: Option<(&Node, &str)>, lines: &str) -> String {
+    let own = match of {
+        Some((node, hostname)) if !node.managed() => {
+            format!("127.0.1.1\t{hostname} {}\n", node.name)
+        }
+        _ => String::new(),
     };
     format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}{lines}")
 }

@@ -93,15 +93,16 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         binds.push(Bind { source, target: target.into(), read_only, recursive: true });
     }
     let folder = paths.directories.node(&lab.name, &node.name);
-    for (name, target) in [
-        ("hosts", "/etc/hosts"),
-        ("resolv.conf", "/etc/resolv.conf"),
-        ("hostname", "/etc/hostname"),
-    ] {
-        if !binds.iter().any(|b| b.target == Path::new(target)) {
+    let mut layers = image.layers.clone();
+    if files::shares_names(node) {
+        layers.insert(0, paths.directories.names(&lab.name, node));
+    }
+    for name in files::own_names(node) {
+        let target = Path::new("/etc").join(name);
+        if !binds.iter().any(|b| b.target == target) {
             binds.push(Bind {
                 source: folder.join(name),
-                target: target.into(),
+                target,
                 read_only: false,
                 recursive: false,
             });
@@ -109,7 +110,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     }
     ContainerSpec {
         name: node.long_name.clone(),
-        rootfs: Rootfs { layers: image.layers.clone(), private: folder.join("root") },
+        rootfs: Rootfs { layers, private: folder.join("root") },
         network: network(parts),
         pid: match node.pid_mode.as_str() {
             "host" => PidNs::Host,

@@ -32,3 +32,4 @@ mod wire;
 pub use config::NativeConfig;
 pub use leftovers::{Reaped, end, reap_leftovers};
 pub use runtime::NativeRuntime;
+pub use start::changed;

@@ -190,8 +190,19 @@ fn what_a_node_adds_to_its_hosts_stays() {
     s.exec(&lab, "a", "echo 192.0.2.9 friend >> /etc/hosts").ok();
     s.deploy(&lab);
     s.exec(&lab, "a", "cat /etc/hosts").ok().prints("friend");
-    s.lab("names", &lines("  a: {}\n  b: {}\n  c: {}\n"));
+    assert_eq!(s.asks(&lab, "b", "grep -c friend /etc/hosts; true"), "0", "it is the node's own");
+    // Tools that write a new file and rename it work too.
+    s.exec(&lab, "a", "sed -i s/friend/foe/ /etc/hosts && grep foe /etc/hosts").ok();
+    s.with("restart", &lab, &["--node", "a"]).run().ok();
+    s.exec(&lab, "a", "grep foe /etc/hosts").ok();
+    s.lab("names", &lines("  a: {}\n  b: {}\n  c: {}\n  off: {network-mode: none}\n"));
     s.deploy(&lab);
-    s.exec(&lab, "a", "ping -c1 -W2 c").ok();
+    for node in ["a", "b", "c"] {
+        s.exec(&lab, node, "ping -c1 -W2 c && test -f /etc/resolv.conf").ok();
+        assert_eq!(s.asks(&lab, node, "cat /etc/hostname"), node);
+    }
+    let files = |node| s.asks(&lab, node, "stat -c '%U %a' /etc /etc/hosts /etc/resolv.conf");
+    assert_eq!(files("b"), files("off"), "owners and modes are those of a file of its own");
+    assert!(s.asks(&lab, "off", "cat /etc/hosts").contains("127.0.1.1\toff off"));
     s.gone(&lab);
 }

@@ -1,11 +1,11 @@
 //! The root file system: read-only layers under a private directory, as one detached overlay.
 
 use super::plan::failed;
-use crate::mountfd::{Filesystem, open_path};
+use crate::mountfd::{Filesystem, open_in, open_path};
 use netloom_runtime::{ContainerSpec, RuntimeError};
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,15 @@ pub(crate) fn prepare_private(private: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(private.join(part))?;
     }
     Ok(())
+}
+
+/// A regular file that a container has made or changed, open for writing. `private` is the private
+/// directory of its root file system, where links lead nowhere else: they are the container's.
+pub fn changed(private: &Path, inside: &str) -> Option<fs::File> {
+    let upper = open_path(&private.join("upper")).ok()?;
+    let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = fs::File::from(open_in(upper.as_fd(), inside, flags).ok()?);
+    file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
 }
 
 /// Mounts the overlay, detached.
@@ -268,7 +277,6 @@ fn opaque(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     /// What older kernels get works on this one too.
     #[test]
@@ -293,6 +301,25 @@ mod tests {
             drop(root);
             let _ = fs::remove_dir_all(base.join("work/work"));
         }
+        fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn links_of_a_container_lead_nowhere_else() {
+        let base = std::env::temp_dir().join(format!("netloom-changed-{}", std::process::id()));
+        fs::create_dir_all(base.join("upper/etc")).unwrap();
+        fs::create_dir_all(base.join("elsewhere")).unwrap();
+        fs::write(base.join("elsewhere/hosts"), "the host's").unwrap();
+        assert!(changed(&base, "etc/hosts").is_none(), "nothing was changed");
+        fs::write(base.join("upper/etc/hosts"), "own").unwrap();
+        assert!(changed(&base, "etc/hosts").is_some());
+        fs::remove_file(base.join("upper/etc/hosts")).unwrap();
+        let outside = base.join("elsewhere");
+        std::os::unix::fs::symlink(outside.join("hosts"), base.join("upper/etc/hosts")).unwrap();
+        assert!(changed(&base, "etc/hosts").is_none(), "a link for the file");
+        fs::remove_dir_all(base.join("upper/etc")).unwrap();
+        std::os::unix::fs::symlink(&outside, base.join("upper/etc")).unwrap();
+        assert!(changed(&base, "etc/hosts").is_none(), "a link for the folder");
         fs::remove_dir_all(&base).unwrap();
     }
 }

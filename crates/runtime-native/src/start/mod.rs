@@ -23,6 +23,7 @@ mod workshop;
 pub(crate) use capabilities::apply as capabilities;
 pub(crate) use console::{open_peer, streams, take as take_terminal};
 pub(crate) use environment::{complete, explain as explain_program, joined, program};
+pub use layers::changed;
 pub(crate) use layers::{is_host, make_ground, prepare_private};
 pub(crate) use limits::apply as limits;
 pub(crate) use plan::{Plan, c_string};
