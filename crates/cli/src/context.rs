@@ -65,9 +65,8 @@ fn kinds(inputs: &Inputs<'_>) -> Result<Catalogue> {
     Ok(catalogue(Some(&config), Some(inputs.dir()))?)
 }
 
-/// The lab of the flags; its errors end the command, its warnings are shown.
-pub fn lab(global: &Global, overrides: Overrides) -> Result<(Lab, Sources)> {
-    let done = resolved(global, overrides)?;
+/// The lab of a file; its errors end the command, its warnings are shown.
+pub fn sound(done: Resolved, global: &Global) -> Result<(Lab, Sources)> {
     match done.lab {
         Some(lab) => {
             show_warnings(&done.sources, &done.found, global);

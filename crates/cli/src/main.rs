@@ -133,6 +133,8 @@ fn main() -> ExitCode {
         end_with_the_reader();
     }
     let global = &cli.global;
+    // Set once, here.
+    let _ = netloom_engine::WAITING.set(|text| say::say!("{text}"));
     let done = match cli.verb {
         Verb::Deploy(a) => verb::deploy::run(global, a),
         Verb::Redeploy(a) => verb::redeploy::run(global, a),

@@ -45,8 +45,8 @@ pub struct Apply<'a> {
 }
 
 impl Apply<'_> {
-    /// Carries it out.
-    pub fn run(&self, record: &mut LabRecord) -> Result<Deployed, EngineError> {
+    /// Carries it out; `names` is what the names in the nodes come from.
+    pub fn run(&self, record: &mut LabRecord, names: &str) -> Result<Deployed, EngineError> {
         let Planned { network, objects, difference, start, attach, .. } = &self.decision.planned;
         let parking = self.parking()?;
         self.remove(difference, &parking)?;
@@ -54,8 +54,7 @@ impl Apply<'_> {
         let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         // Files wait for the disk, namespaces for the kernel.
         let (files, namespaces) = std::thread::scope(|scope| {
-            let before = record.names.clone();
-            let files = scope.spawn(move || self.files(objects, &before));
+            let files = scope.spawn(move || self.files(objects, names));
             let namespaces = self.namespaces(objects, record);
             (files.join(), namespaces)
         });
@@ -171,7 +170,7 @@ impl Apply<'_> {
         let Some(record) = &self.decision.record else { return Ok(()) };
         let mut namespaces = HashMap::new();
         let everything = record.everything();
-        if !difference.remove_links.is_empty() {
+        if !(difference.remove_links.is_empty() && difference.remove_nodes.is_empty()) {
             for node in &everything.nodes {
                 match &node.namespace {
                     NamespaceOf::Node(n) => {

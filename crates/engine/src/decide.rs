@@ -103,6 +103,7 @@ impl Engine {
                 start: Vec::new(),
                 attach: Vec::new(),
                 publish: false,
+                anew: false,
             },
             digests: BTreeMap::new(),
             specs: BTreeMap::new(),
@@ -232,11 +233,22 @@ impl Engine {
             .filter(|n| !running.contains(&n.long_name))
             .map(|n| n.name.clone())
             .collect();
+        let sizes: HashMap<&str, u32> = have
+            .nodes
+            .iter()
+            .filter_map(|n| Some((n.name.as_str(), n.mgmt.as_ref()?.mtu)))
+            .collect();
+        let resized = |n: &&netloom_plan::NodeObject| {
+            n.mgmt.as_ref().map(|m| m.mtu) != sizes.get(n.name.as_str()).copied()
+        };
         decision.planned.attach = want
             .nodes
             .iter()
             .filter(standing)
-            .filter(|n| n.mgmt.is_some() && (!record.complete || found.detached.contains(&n.name)))
+            .filter(|n| {
+                let broken = !record.complete || found.detached.contains(&n.name) || resized(n);
+                n.mgmt.is_some() && broken
+            })
             .map(|n| n.name.clone())
             .collect();
         decision.planned.difference = difference;

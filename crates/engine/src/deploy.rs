@@ -28,8 +28,8 @@ pub struct DeployOptions {
     pub node_filter: Vec<String>,
     /// Keep what was made when something fails.
     pub keep_failed: bool,
-    /// Unmake the running lab first, its directory too.
-    pub reconfigure: bool,
+    /// Unmake the running lab first, and how.
+    pub remake: Option<DestroyOptions>,
     /// Longest time for a stage that others wait for.
     pub timeout: Duration,
     /// The user's home.
@@ -57,6 +57,8 @@ pub struct Planned {
     pub attach: Vec<String>,
     /// Whether other ports of the host lead to nodes than before.
     pub publish: bool,
+    /// Whether the lab that is there is unmade first.
+    pub anew: bool,
 }
 
 impl Planned {
@@ -93,9 +95,10 @@ impl Engine {
         let lab = filtered(lab, &options.node_filter);
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
-        let runtime = if options.reconfigure { None } else { self.runtime(&lab.name)? };
+        let runtime = if options.remake.is_some() { None } else { self.runtime(&lab.name)? };
         let ledger = Ledger::read(&self.directories)?;
-        let decision = self.decide(&lab, options, runtime.as_ref(), &ledger, found)?;
+        let mut decision = self.decide(&lab, options, runtime.as_ref(), &ledger, found)?;
+        decision.planned.anew = options.remake.is_some() && decision.record.is_some();
         if !found.has_errors() {
             self.refuse_removing_used(&lab, &decision)?;
         }
@@ -165,7 +168,9 @@ impl Engine {
         let record = LabRecord::load(&self.directories, &lab.name)?;
         let others = |r: &LabRecord| r.nodes.keys().any(|n| !options.node_filter.contains(n));
         match record {
-            Some(r) if !options.node_filter.is_empty() && !options.reconfigure && others(&r) => {
+            Some(r)
+                if !options.node_filter.is_empty() && options.remake.is_none() && others(&r) =>
+            {
                 Err(EngineError::FilterOnRunning(lab.name.clone()))
             }
             _ => Ok(()),
@@ -183,7 +188,7 @@ impl Engine {
         let folder = self.directories.lab(&lab.name);
         let recorded = LabRecord::load(&self.directories, &lab.name)?.is_some();
         let dead = folder.is_dir() && self.runtime(&lab.name)?.is_none();
-        if !(dead || (options.reconfigure && recorded)) {
+        if !(dead || (options.remake.is_some() && recorded)) {
             return Ok(());
         }
         let mut found = Diagnostics::default();
@@ -191,11 +196,11 @@ impl Engine {
         if found.has_errors() {
             return Err(EngineError::Refused(found));
         }
-        if dead && recorded && !options.reconfigure {
+        if dead && recorded && options.remake.is_none() {
             let what = "the lab's processes are gone (a reboot, or a kill); it is made anew";
             report.event(Event::Warning(what.into()));
         }
-        let clean = DestroyOptions { cleanup: options.reconfigure, ..DestroyOptions::default() };
+        let clean = options.remake.clone().unwrap_or_default();
         match self.destroy_locked(&lab.name, &clean, report) {
             Ok(()) | Err(EngineError::NoLab(_)) => Ok(()),
             Err(e) => Err(e),
@@ -227,6 +232,8 @@ impl Engine {
         if !idle {
             record.complete = false;
         }
+        // Until they are written nobody can say what the names in the nodes come from.
+        let names = std::mem::take(&mut record.names);
         record.save(&self.directories)?;
         let Planned { network, objects, .. } = &decision.planned;
         if let Some(network) = network {
@@ -237,7 +244,8 @@ impl Engine {
             }
             locked.ledger.networks.insert(network.name.clone(), noted);
         }
-        note_shared(&mut locked.ledger, &lab.name, objects);
+        // What goes away is there until it is gone: nobody else may be given it before.
+        note_shared(&mut locked.ledger, &lab.name, &[&record.objects, &record.pending]);
         locked.save()?;
         if let Some(network) = network {
             let alone = network.users.keys().all(|name| *name == lab.name);
@@ -249,11 +257,11 @@ impl Engine {
         drop(locked);
         let mut done = Deployed::default();
         if idle {
-            record.names = self.write_names(lab, objects, &record.names)?;
+            record.names = self.write_names(lab, objects, &names)?;
         } else {
             let runtime = Arc::new(NativeRuntime::open(&self.directories.native(&lab.name, self))?);
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtime };
-            done = apply.run(&mut record)?;
+            done = apply.run(&mut record, &names)?;
         }
         self.settle(&decision, &mut record)?;
         Ok(done)
@@ -267,7 +275,9 @@ impl Engine {
         record.lab_dir = lab.dir.clone();
         record.networks.extend(planned.network.as_ref().map(|n| n.name.clone()));
         record.uses.extend(decision.uses.iter().cloned());
-        record.pending = planned.objects.clone();
+        // What earlier deploys began and never ended may be there as well.
+        let earlier = std::mem::replace(&mut record.pending, planned.objects.clone());
+        record.pending.add(earlier);
         let d = &planned.difference;
         let pending: HashSet<&str> = d
             .make_nodes
@@ -299,16 +309,21 @@ impl Engine {
     /// What the record says once everything is made.
     fn settle(&self, decision: &Decision, record: &mut LabRecord) -> Result<(), EngineError> {
         let Planned { network, objects, .. } = &decision.planned;
-        if let Some(network) = network {
-            let mut locked = Ledger::lock(&self.directories, None)?;
-            if let (Some(noted), Some(mine)) =
-                (locked.ledger.networks.get_mut(&network.name), network.users.get(&record.name))
-            {
-                noted.users.insert(record.name.clone(), mine.clone());
-                noted.note_macs(&record.name, &objects.nodes);
-                locked.save()?;
-            }
+        let mut locked = Ledger::lock(&self.directories, None)?;
+        let before = locked.ledger.clone();
+        if let Some(network) = network
+            && let Some(noted) = locked.ledger.networks.get_mut(&network.name)
+            && let Some(mine) = network.users.get(&record.name)
+        {
+            noted.users.insert(record.name.clone(), mine.clone());
+            noted.note_macs(&record.name, &objects.nodes);
         }
+        note_shared(&mut locked.ledger, &record.name, &[objects]);
+        hostwide::close_loopback(&decision.machine.netns, &mut locked)?;
+        if locked.ledger != before {
+            locked.save()?;
+        }
+        drop(locked);
         let names: HashSet<&str> = objects.nodes.iter().map(|n| n.name.as_str()).collect();
         record.nodes.retain(|name, _| names.contains(name.as_str()));
         for (name, node) in &mut record.nodes {
@@ -432,13 +447,13 @@ fn filtered<'a>(lab: &'a Lab, names: &[String]) -> Cow<'a, Lab> {
 }
 
 /// What the lab takes of the host's names and ports.
-pub(crate) fn note_shared(ledger: &mut Ledger, lab: &str, objects: &Objects) {
+pub(crate) fn note_shared(ledger: &mut Ledger, lab: &str, objects: &[&Objects]) {
     ledger.ports.retain(|_, l| l != lab);
-    for port in objects.nodes.iter().flat_map(|n| &n.ports) {
+    for port in objects.iter().flat_map(|o| &o.nodes).flat_map(|n| &n.ports) {
         ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.to_string());
     }
     ledger.interfaces.retain(|_, l| l != lab);
-    let ends = objects.links.iter().flat_map(|l| l.ends());
+    let ends = objects.iter().flat_map(|o| &o.links).flat_map(|l| l.ends());
     for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
         ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.to_string());
     }

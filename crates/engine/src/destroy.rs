@@ -50,14 +50,19 @@ impl Engine {
     ) -> Result<(), EngineError> {
         check_name(name)?;
         let folder = self.directories.lab(name);
+        let mut known = true;
         let record = match LabRecord::load(&self.directories, name) {
             Ok(Some(record)) => record,
-            Ok(None) if folder.is_dir() => LabRecord::new(name),
+            Ok(None) if folder.is_dir() => {
+                known = false;
+                LabRecord::new(name)
+            }
             Ok(None) => return Err(EngineError::NoLab(name.into())),
             Err(e) => {
                 // What it was made of cannot be read; its processes, groups and reservations are
                 // known by its name.
                 report.event(Event::Warning(e.to_string()));
+                known = false;
                 LabRecord::new(name)
             }
         };
@@ -72,9 +77,12 @@ impl Engine {
         {
             self.stop_all(&record, &runtime, options, report);
         }
-        let networks: Vec<String> = match record.networks.is_empty() {
-            true => Ledger::read(&self.directories)?.networks.into_keys().collect(),
-            false => record.networks.iter().cloned().collect(),
+        let networks: Vec<String> = match known {
+            true => record.networks.iter().cloned().collect(),
+            false => {
+                let networks = Ledger::read(&self.directories)?.networks.into_iter();
+                networks.filter(|(_, n)| n.users.contains_key(name)).map(|(n, _)| n).collect()
+            }
         };
         // Each part is tried whatever became of the others; the record stays until all are done.
         let mut failures = Vec::new();
@@ -198,11 +206,15 @@ impl Engine {
     /// Gives back names and ports of the host.
     fn leave_host(&self, lab: &str, ports: bool) -> Result<(), EngineError> {
         let mut locked = Ledger::lock(&self.directories, None)?;
-        if ports || locked.ledger.ports.values().any(|l| l == lab) {
-            mgmt::unpublish(&Netns::current()?, lab)?;
-        }
+        let published = ports || locked.ledger.ports.values().any(|l| l == lab);
         locked.ledger.interfaces.retain(|_, l| l != lab);
         locked.ledger.ports.retain(|_, l| l != lab);
+        if published {
+            let host = Netns::current()?;
+            // Before the rules that guard it go.
+            hostwide::close_loopback(&host, &mut locked)?;
+            mgmt::unpublish(&host, lab)?;
+        }
         locked.save()
     }
 

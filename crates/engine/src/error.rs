@@ -14,6 +14,11 @@ pub enum EngineError {
     /// No lab of that name.
     #[error("there is no lab `{0}` here; `netloom inspect --all` shows labs, --name chooses one")]
     NoLab(String),
+    /// Its processes are gone.
+    #[error(
+        "the processes of lab `{0}` are gone (a reboot, or a kill); `netloom deploy` makes it anew, `netloom destroy` removes what is left"
+    )]
+    Gone(String),
     /// No such node.
     #[error("lab `{lab}` has no node `{node}`")]
     NoNode {
@@ -39,6 +44,16 @@ pub enum EngineError {
         lab: String,
         /// The labs that use it.
         users: String,
+    },
+    /// Another node would end with this one.
+    #[error(
+        "node `{guest}` lives among the processes of `{node}` (`pid-mode`) and would end with it; name both"
+    )]
+    LivedIn {
+        /// The node.
+        node: String,
+        /// Who lives there.
+        guest: String,
     },
     /// Another command works on the lab.
     #[error("another command is working on lab `{0}`; wait for it to end")]
@@ -137,8 +152,11 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Refused(_) | EngineError::FilterOnRunning(_) => 3,
-            EngineError::NoLab(_) | EngineError::NoNode { .. } => 4,
-            EngineError::NameTaken { .. } | EngineError::InUse { .. } | EngineError::Busy(_) => 5,
+            EngineError::NoLab(_) | EngineError::Gone(_) | EngineError::NoNode { .. } => 4,
+            EngineError::NameTaken { .. }
+            | EngineError::InUse { .. }
+            | EngineError::LivedIn { .. }
+            | EngineError::Busy(_) => 5,
             EngineError::Permission { .. } => 6,
             EngineError::Timeout { .. } | EngineError::Runtime(RuntimeError::Timeout { .. }) => 7,
             EngineError::Failed(list) if list.iter().all(|f| f.late) => 7,

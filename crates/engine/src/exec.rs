@@ -61,7 +61,7 @@ impl Engine {
         argv: &[String],
     ) -> Result<Vec<ExecResult>, EngineError> {
         let runtime =
-            self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+            self.runtime(&lab.name)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
         let containers = lab.objects.containers();
         let chosen: Vec<_> = lab
             .nodes
@@ -100,7 +100,7 @@ impl Engine {
     /// Runs a command in a node on the caller's terminal; returns its exit code.
     pub fn attach(&self, lab: &LabRecord, node: &str, spec: &ExecSpec) -> Result<i32, EngineError> {
         let runtime =
-            self.runtime(&lab.name)?.ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
+            self.runtime(&lab.name)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
         Ok(runtime.exec_attached(&self.container(lab, node)?, spec)?)
     }
 

@@ -46,7 +46,7 @@ pub fn note(host: &Netns, locked: &mut Locked, spec: &MgmtSpec) -> Result<(), En
 
 /// Writes down that programs of the host reach published ports by way of its loopback address.
 pub fn note_published(host: &Netns, locked: &mut Locked, bridge: &str) -> Result<(), EngineError> {
-    let key = format!("ipv4/conf/{bridge}/route_localnet");
+    let key = route_localnet(bridge);
     let before = sysctl::read(host, &key)?;
     locked.ledger.sysctls.entry(key).or_insert(before);
     locked.save()
@@ -76,7 +76,8 @@ fn keep_learned_routes(host: &Netns, locked: &mut Locked) -> Result<(), EngineEr
     if !noted || sysctl::read(host, SWITCHES[1])?.trim() == "1" {
         return Ok(());
     }
-    let networks = locked.ledger.networks.values();
+    // A bridge that was there before us may be how routers reach the host.
+    let networks = locked.ledger.networks.values().filter(|n| !n.foreign_bridge);
     let bridges = networks.flat_map(|n| {
         let further = n.further().into_iter().flat_map(|(bridge, up, down)| [bridge, up, down]);
         std::iter::once(n.bridge.clone()).chain(further)
@@ -104,17 +105,50 @@ fn keep_learned_routes(host: &Netns, locked: &mut Locked) -> Result<(), EngineEr
     Ok(())
 }
 
-/// Puts everything back.
+/// Bridges that programs of the host need no way over any more, as no port of a lab there is
+/// published, no longer take what is meant for the loopback address.
+pub fn close_loopback(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
+    let publishing: HashSet<&String> = locked.ledger.ports.values().collect();
+    let mut closed = Vec::new();
+    for network in locked.ledger.networks.values() {
+        if !network.users.keys().any(|lab| publishing.contains(lab)) {
+            closed.push(route_localnet(&network.bridge));
+        }
+    }
+    for key in closed {
+        let before = locked.ledger.sysctls.remove(&key).unwrap_or_else(|| "0".into());
+        if sysctl::read(host, &key).is_ok_and(|now| now.trim() == "1" && before.trim() != "1") {
+            sysctl::write(host, &key, &before)?;
+        }
+    }
+    Ok(())
+}
+
+fn route_localnet(bridge: &str) -> String {
+    format!("ipv4/conf/{bridge}/route_localnet")
+}
+
+/// Puts everything back that is still as we set it.
 pub fn restore(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
     let mut settings = std::mem::take(&mut locked.ledger.sysctls);
-    for key in SWITCHES {
-        if let Some(before) = settings.remove(key) {
+    for (v4, key) in [(true, SWITCHES[0]), (false, SWITCHES[1])] {
+        let Some(before) = settings.remove(key) else { continue };
+        if sysctl::read(host, key)?.trim() == "1" {
             sysctl::write(host, key, &before)?;
+        } else {
+            // Somebody has switched it since, and with it all that follows.
+            followers(host, v4)?.into_iter().for_each(|key| drop(settings.remove(&key)));
         }
     }
     for (key, before) in settings {
+        let now = sysctl::read(host, &key);
+        let ours = |now: &str| match key.rsplit('/').next() {
+            Some("accept_ra") => now == "2",
+            Some("route_localnet") => now == "1",
+            _ => true,
+        };
         // An interface that is gone took its settings along.
-        if sysctl::read(host, &key).is_ok_and(|now| now != before) {
+        if now.is_ok_and(|now| now != before && ours(now.trim())) {
             sysctl::write(host, &key, &before)?;
         }
     }

@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The host ledger.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
+    /// Which start of the machine the settings below are of (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default)]
+    pub boot: String,
     /// Networks by name.
     #[serde(default)]
     pub networks: BTreeMap<String, Network>,
@@ -55,7 +58,16 @@ impl Ledger {
         interrupted: Option<fn() -> bool>,
     ) -> Result<Locked, EngineError> {
         let lock = lock_file(&directories.state.join("locks").join("ledger"), interrupted)?;
-        Ok(Locked { ledger: Ledger::read(directories)?, path: path(directories), _lock: lock })
+        let mut ledger = Ledger::read(directories)?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        if !ledger.boot.is_empty() && ledger.boot != boot.trim() {
+            // The machine has been started anew: nothing of ours is set.
+            ledger.sysctls.clear();
+            ledger.added.clear();
+            ledger.through.clear();
+        }
+        ledger.boot = boot.trim().into();
+        Ok(Locked { ledger, path: path(directories), _lock: lock })
     }
 }
 

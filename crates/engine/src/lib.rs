@@ -45,7 +45,7 @@ pub use error::EngineError;
 pub use exec::{ExecResult, Selection};
 pub use inspect::{InterfaceRow, NodeRow};
 pub use ledger::Ledger;
-pub use record::{LabRecord, NodeRecord};
+pub use record::{LabRecord, NodeRecord, WAITING};
 pub use report::{Event, Reporter};
 
 use std::ffi::OsString;

@@ -60,7 +60,7 @@ impl Engine {
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
-        let runtime = self.runtime(lab)?.ok_or_else(no_lab)?;
+        let runtime = self.runtime(lab)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
         for node in nodes {
             self.container(&record, node)?;
         }

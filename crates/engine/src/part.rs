@@ -8,9 +8,9 @@ use crate::machine::Machine;
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::wire::Wires;
-use crate::{Engine, EngineError, netns_link};
+use crate::{Engine, EngineError, hostwide, netns_link};
 use netloom_datapath::Netns;
-use netloom_plan::{LinkObject, NamespaceOf, NodeObject};
+use netloom_plan::{LinkEnd, LinkObject, NamespaceOf, NodeObject};
 use netloom_runtime::Runtime;
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +27,7 @@ impl Engine {
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let mut record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
-        let runtime = self.runtime(lab)?.ok_or_else(no_lab)?;
+        let runtime = self.runtime(lab)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
         let mut chosen = HashSet::new();
         for node in nodes {
             let long_name = self.container(&record, node)?;
@@ -45,6 +45,13 @@ impl Engine {
             let users = format!("node `{}` of the same lab", sharer.name);
             return Err(EngineError::InUse { lab: lab.into(), users });
         }
+        let guest = |n: &&NodeObject| n.lives_in.as_deref().is_some_and(|h| names.contains(h));
+        if let Some(guest) = everything.nodes.iter().filter(stays).find(guest) {
+            return Err(EngineError::LivedIn {
+                node: guest.lives_in.clone().unwrap_or_default(),
+                guest: guest.name.clone(),
+            });
+        }
         self.refuse_if_lived_in(lab, &names)?;
         // From here on the record says that it may be half done.
         let was_complete = std::mem::replace(&mut record.complete, false);
@@ -53,10 +60,15 @@ impl Engine {
         let machine = Machine::bare()?;
         let mut namespaces = HashMap::new();
         for node in &everything.nodes {
-            if let NamespaceOf::Node(owner) = &node.namespace
-                && let Some(fd) = runtime.kept(&format!("netns:{owner}"))?
-            {
-                namespaces.insert(node.namespace.clone(), Netns::from_fd(fd)?);
+            let netns = match &node.namespace {
+                NamespaceOf::Node(owner) => {
+                    runtime.kept(&format!("netns:{owner}"))?.map(Netns::from_fd).transpose()?
+                }
+                NamespaceOf::Other { lab, node } => self.namespace_of(lab, node)?,
+                NamespaceOf::Host => None,
+            };
+            if let Some(netns) = netns {
+                namespaces.insert(node.namespace.clone(), netns);
             }
         }
         let parking = Netns::current()?;
@@ -67,13 +79,13 @@ impl Engine {
             group: group(lab),
             lab,
         };
-        let touches = |l: &&LinkObject| l.ends().any(|e| names.contains(e.node.as_str()));
-        let links: Vec<&LinkObject> = everything.links.iter().filter(touches).collect();
-        let failures = wires.remove(&links)?;
+        let links = leaving(&record, &names);
+        let failures = wires.remove(&links.iter().collect::<Vec<_>>())?;
         if !failures.is_empty() {
             return Err(EngineError::NotRemoved(failures));
         }
         wires.detach(gone.iter().copied())?;
+        wires.remove_bridges(gone.iter().copied().filter(|n| !owns_namespace(n)))?;
         for object in &gone {
             if object.container {
                 if options.graceful {
@@ -113,9 +125,28 @@ impl Engine {
                 mine.retain(|name, _| !names.contains(name.as_str()));
             }
         }
-        note_shared(&mut locked.ledger, lab, &record.everything());
+        note_shared(&mut locked.ledger, lab, &[&record.objects, &record.pending]);
+        hostwide::close_loopback(&machine.netns, &mut locked)?;
         locked.save()?;
         record.complete = was_complete;
         record.save(&self.directories)
     }
+}
+
+/// Links that go with some nodes. One that a deploy never came to make may have an interface in
+/// common with one that stays: of it only the ends at those nodes go.
+fn leaving(record: &LabRecord, names: &HashSet<&str>) -> Vec<LinkObject> {
+    let touches = |l: &&LinkObject| l.ends().any(|e| names.contains(e.node.as_str()));
+    let place = |e: &LinkEnd| (e.namespace.clone(), e.interface.clone());
+    let stays = record.objects.links.iter().filter(|l| !touches(l));
+    let kept: HashSet<_> = stays.flat_map(|l| l.ends()).map(place).collect();
+    let everything = record.everything();
+    let mut out = Vec::new();
+    for link in everything.links.iter().filter(touches) {
+        let mut ends = link.ends().filter(|e| !kept.contains(&place(e))).cloned();
+        if let Some(a) = ends.next() {
+            out.push(LinkObject { a, b: ends.next(), ..link.clone() });
+        }
+    }
+    out
 }

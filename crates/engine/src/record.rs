@@ -2,10 +2,10 @@
 
 use crate::{Directories, EngineError};
 use fs_err as fs;
-use netloom_plan::{LinkObject, Objects};
+use netloom_plan::Objects;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -112,16 +112,9 @@ impl LabRecord {
 
     /// Everything that is on the host, or may be.
     pub fn everything(&self) -> Objects {
-        let mut out = self.objects.clone();
         // A node that was given another container name may be there under both.
-        let names: HashSet<&str> =
-            self.objects.nodes.iter().map(|n| n.long_name.as_str()).collect();
-        let new = self.pending.nodes.iter().filter(|n| !names.contains(n.long_name.as_str()));
-        out.nodes.extend(new.cloned());
-        let links: HashMap<&str, &LinkObject> =
-            self.objects.links.iter().map(|l| (l.id.as_str(), l)).collect();
-        let new = self.pending.links.iter().filter(|l| links.get(l.id.as_str()) != Some(l));
-        out.links.extend(new.cloned());
+        let mut out = self.objects.clone();
+        out.add(self.pending.clone());
         out
     }
 
@@ -230,6 +223,11 @@ pub fn lock_lab(directories: &Directories, lab: &str) -> Result<Lock, EngineErro
 
 /// How long a lock that is held only shortly is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After which time somebody hears of it.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Who hears that a command waits for another one; nobody if it is not set.
+pub static WAITING: std::sync::OnceLock<fn(&str)> = std::sync::OnceLock::new();
 
 /// Locks a file, waiting for whoever has it: until the user wants to stop, or some time has passed;
 /// without somebody to ask, for as long as it takes, as what was made must be written down.
@@ -240,6 +238,7 @@ pub fn lock_file(path: &Path, interrupted: Option<fn() -> bool>) -> Result<Lock,
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?.into_file();
     let begun = Instant::now();
+    let mut told = false;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => return Ok(Lock { _file: file }),
@@ -255,6 +254,13 @@ pub fn lock_file(path: &Path, interrupted: Option<fn() -> bool>) -> Result<Lock,
                 seconds: PATIENCE.as_secs(),
                 seen: "another command has it; `lslocks` shows which".into(),
             });
+        }
+        if !told && begun.elapsed() > SILENCE {
+            told = true;
+            if let Some(tell) = WAITING.get() {
+                let path = path.display();
+                tell(&format!("another command has {path}, waiting for it; `lslocks` shows which"));
+            }
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -237,20 +237,24 @@ impl Wires<'_> {
         if !switched.is_empty() {
             ovs::ensure_absent(&self.machine.netns, &switched, self.lab)?;
         }
-        for end in link.ends() {
-            // A namespace that is gone took its end along, and with it the other one.
+        // The host's end first: names are our own there. The other end goes with it.
+        let mut ends: Vec<&LinkEnd> = link.ends().collect();
+        ends.sort_by_key(|e| e.namespace != NamespaceOf::Host);
+        for end in ends {
+            // A namespace that is gone took its end along.
             let Ok(netns) = self.netns(&end.namespace) else { continue };
             let mut socket = Socket::open_in(netns)?;
-            // One of that name that is not ours stays: the link may never have been made.
-            // Nodes change addresses of what is theirs (bonding does).
+            // One of that name that is not ours stays: the link may never have been made, or the
+            // node has put something else there. Nodes change addresses of what is theirs (bonding
+            // does).
             let ours = |l: &LinkInfo| match end.namespace {
+                _ if !kinds(&link.how).contains(&l.kind.as_str()) => false,
                 NamespaceOf::Node(_) => true,
                 NamespaceOf::Host => l.mac == Some(end.mac) || l.group == self.group,
                 NamespaceOf::Other { .. } => l.mac == Some(end.mac),
             };
             if observe::link(&mut socket, &end.interface)?.is_some_and(|l| ours(&l)) {
                 links::ensure_absent(&mut socket, &end.interface)?;
-                return Ok(());
             }
         }
         Ok(())
@@ -385,6 +389,17 @@ pub fn mgmt_spec(network: &Network) -> Result<MgmtSpec, EngineError> {
 
 fn failure(link: &LinkObject, e: &EngineError) -> Failure {
     Failure::new(format!("link {}", link.id), e.to_string())
+}
+
+/// Kinds of interfaces a link's ends are.
+fn kinds(how: &Impl) -> &'static [&'static str] {
+    match how {
+        Impl::Veth | Impl::VxlanStitch { .. } => &["veth"],
+        Impl::Macvlan { .. } => &["macvlan"],
+        Impl::Vxlan(_) => &["vxlan"],
+        // A pair stands in where the kernel has none.
+        Impl::Dummy => &["dummy", "veth"],
+    }
 }
 
 fn macvlan_mode(mode: &str) -> Mode {

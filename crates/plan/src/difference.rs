@@ -1,6 +1,6 @@
 //! What stands between two sets of objects: made, unmade, changed.
 
-use crate::objects::{LinkObject, NamespaceOf, NodeObject, Objects};
+use crate::objects::{Attachment, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
@@ -30,10 +30,12 @@ impl Difference {
     }
 }
 
-/// Whether a node keeps its namespace. Published ports are the host's affair.
+/// Whether a node keeps its namespace. Published ports are the host's affair, and a leg that stands
+/// can be made of another size.
 fn same_place(a: &NodeObject, b: &NodeObject) -> bool {
+    let leg = |n: &NodeObject| n.mgmt.clone().map(|m| Attachment { mtu: 0, ..m });
     a.namespace == b.namespace
-        && a.mgmt == b.mgmt
+        && leg(a) == leg(b)
         && a.bridge == b.bridge
         && a.long_name == b.long_name
 }
@@ -41,7 +43,8 @@ fn same_place(a: &NodeObject, b: &NodeObject) -> bool {
 /// Compares what is there with what is wished for. `maybe` are links that may be there although
 /// nobody can say so (a deploy that was ended half-way); `changed` says whether a node's container
 /// has to be made anew. The namespace of a node outlives its container: it goes only when the
-/// node's place in the network changes, and takes its links and those who share it along.
+/// node's place in the network changes, and takes its links and those who share it along. Who lives
+/// among the processes of a node that is made anew is made anew with it.
 pub fn difference(
     have: &Objects,
     maybe: &[LinkObject],
@@ -71,16 +74,59 @@ pub fn difference(
         })
     };
     let links: HashMap<&str, &LinkObject> = want.links.iter().map(|l| (l.id.as_str(), l)).collect();
-    let keep: HashSet<&str> = have
+    let mut keep: HashSet<&str> = have
         .links
         .iter()
         .filter(|l| links.get(l.id.as_str()).is_some_and(|w| w == l) && !touches(l))
         .map(|l| l.id.as_str())
         .collect();
-    let kept = |l: &&LinkObject| !keep.contains(l.id.as_str());
+    // What stands under its name may be another one.
+    for link in maybe {
+        keep.remove(link.id.as_str());
+    }
+    // Interfaces are removed by name: a link that has one in common with a link that goes, goes too.
+    let place = |e: &LinkEnd| (e.namespace.clone(), e.interface.clone());
+    let all = || have.links.iter().chain(maybe);
+    let mut leaving: HashSet<_> =
+        all().filter(|l| !keep.contains(l.id.as_str())).flat_map(|l| l.ends()).map(place).collect();
+    loop {
+        let shares = |l: &&LinkObject| {
+            keep.contains(l.id.as_str()) && l.ends().any(|e| leaving.contains(&place(e)))
+        };
+        let more: Vec<&LinkObject> = have.links.iter().filter(shares).collect();
+        if more.is_empty() {
+            break;
+        }
+        leaving.extend(more.iter().flat_map(|l| l.ends()).map(place));
+        for link in more {
+            keep.remove(link.id.as_str());
+        }
+    }
+    let goes = |l: &&LinkObject| !keep.contains(l.id.as_str());
+    let mut rebuild: HashSet<&str> = want
+        .nodes
+        .iter()
+        .map(|n| n.name.as_str())
+        .filter(|n| had.contains_key(n) && !gone.contains(n) && changed(n))
+        .collect();
+    loop {
+        let ends = |n: &&NodeObject| {
+            let name = n.name.as_str();
+            let host = n.lives_in.as_deref();
+            had.contains_key(name)
+                && !gone.contains(name)
+                && !rebuild.contains(name)
+                && host.is_some_and(|h| gone.contains(h) || rebuild.contains(h))
+        };
+        let more: Vec<&str> = want.nodes.iter().filter(ends).map(|n| n.name.as_str()).collect();
+        if more.is_empty() {
+            break;
+        }
+        rebuild.extend(more);
+    }
     Difference {
-        remove_links: have.links.iter().chain(maybe).filter(kept).cloned().collect(),
-        make_links: want.links.iter().filter(kept).map(|l| l.id.clone()).collect(),
+        remove_links: all().filter(goes).cloned().collect(),
+        make_links: want.links.iter().filter(goes).map(|l| l.id.clone()).collect(),
         make_nodes: want
             .nodes
             .iter()
@@ -92,7 +138,7 @@ pub fn difference(
             .nodes
             .iter()
             .map(|n| n.name.as_str())
-            .filter(|n| had.contains_key(n) && !gone.contains(n) && changed(n))
+            .filter(|n| rebuild.contains(n))
             .map(str::to_string)
             .collect(),
         remove_nodes: have
@@ -108,6 +154,7 @@ pub fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::Impl;
 
     fn node(name: &str, namespace: &str) -> NodeObject {
         NodeObject {
@@ -118,11 +165,46 @@ mod tests {
             container: true,
             ports: Vec::new(),
             bridge: None,
+            lives_in: None,
         }
     }
 
     fn objects(nodes: &[NodeObject]) -> Objects {
         Objects { nodes: nodes.to_vec(), links: Vec::new() }
+    }
+
+    fn link(id: &str) -> LinkObject {
+        let end = |text: &str| {
+            let (node, interface) = text.split_once(':').unwrap();
+            LinkEnd {
+                namespace: NamespaceOf::Node(node.into()),
+                node: node.into(),
+                interface: interface.into(),
+                altnames: Vec::new(),
+                alias: None,
+                mac: [0; 6],
+                addresses: Vec::new(),
+                master: None,
+                switch: None,
+            }
+        };
+        let (a, b) = id.split_once(' ').unwrap();
+        LinkObject { id: id.into(), how: Impl::Veth, a: end(a), b: Some(end(b)), mtu: 0 }
+    }
+
+    #[test]
+    fn a_link_whose_interface_another_one_may_have_is_made_anew() {
+        let mut o = objects(&["a", "b", "c", "d", "e", "f"].map(|n| node(n, n)));
+        o.links = ["a:1 b:1", "c:1 d:1", "b:2 e:1", "f:1 f:2"].map(link).to_vec();
+        let maybe = ["a:1 c:1"].map(link);
+        let d = difference(&o, &maybe, &o, |_| false);
+        assert_eq!(d.make_links, ["a:1 b:1", "c:1 d:1"]);
+        assert_eq!(d.remove_links.len(), 3);
+        // Of the same name, and otherwise something else.
+        let mut other = link("f:1 f:2");
+        other.mtu = 1400;
+        let d = difference(&o, &[other], &o, |_| false);
+        assert_eq!((d.make_links.len(), d.remove_links.len()), (1, 2));
     }
 
     #[test]
@@ -137,6 +219,15 @@ mod tests {
         let d = difference(&o, &[], &o, |n| n == "a");
         assert_eq!(d.rebuild, ["a"]);
         assert!(d.remove_nodes.is_empty() && d.make_nodes.is_empty());
+    }
+
+    #[test]
+    fn who_lives_among_a_nodes_processes_is_made_anew_with_it() {
+        let mut o = objects(&[node("a", "a"), node("b", "b"), node("c", "c"), node("d", "d")]);
+        o.nodes[1].lives_in = Some("a".into());
+        o.nodes[2].lives_in = Some("b".into());
+        let d = difference(&o, &[], &o, |n| n == "a");
+        assert_eq!(d.rebuild, ["a", "b", "c"]);
     }
 
     #[test]

@@ -20,6 +20,13 @@ pub fn plan_nodes(
     macs: &mut Macs,
 ) -> Vec<NodeObject> {
     let mut ports = Ports::new(lab, ports_in_use);
+    // What nodes have they keep, whoever came onto the network since or stands before them now.
+    let reserved = |n: &Node| network?.users.get(&lab.name)?.get(&n.name)?.mac;
+    for node in lab.nodes.iter().filter(|n| n.managed()) {
+        if let Some(mac) = reserved(node).filter(|mac| fits(node, *mac)) {
+            macs.keep(mac, node.kind_data.mac.system.is_some());
+        }
+    }
     lab.nodes
         .iter()
         .map(|n| NodeObject {
@@ -31,6 +38,10 @@ pub fn plan_nodes(
             ports: ports.plan(lab, n),
             bridge: (n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_some())
                 .then(|| bridge_name(&n.name).to_string()),
+            lives_in: n.pid_mode.strip_prefix("container:").and_then(|other| {
+                let by_name = |o: &&Node| o.name == other || o.long_name == other;
+                lab.nodes.iter().find(by_name).map(|o| o.name.clone())
+            }),
         })
         .collect()
 }
@@ -75,6 +86,13 @@ pub fn namespace(
     NamespaceOf::Node(node.name.clone())
 }
 
+/// Whether a MAC address is one a node of this kind may have.
+fn fits(node: &Node, mac: [u8; 6]) -> bool {
+    let kind = &node.kind_data.mac;
+    let oui = kind.oui.as_deref().and_then(parse_oui).unwrap_or(crate::mac::OUI);
+    mac[..3] == oui && !(kind.system.is_some() && mac[5] & 1 == 1)
+}
+
 fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<Attachment> {
     let reserved = net.users.get(&lab.name)?.get(&node.name)?;
     let mut addresses = Vec::new();
@@ -92,23 +110,15 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
     let kind = &node.kind_data;
     let interface = kind.interfaces.management.clone().unwrap_or_else(|| "eth0".into());
     let oui = kind.mac.oui.as_deref().and_then(parse_oui);
-    // What it had it keeps, whoever came onto the network since.
     let pair = kind.mac.system.is_some();
-    let had = reserved
-        .mac
-        .filter(|mac| mac[..3] == oui.unwrap_or(crate::mac::OUI) && !(pair && mac[5] & 1 == 1));
-    let mac = match had {
-        Some(mac) => {
-            macs.keep(mac, pair);
-            mac
-        }
-        None => macs.derive(&lab.name, &node.name, &interface, oui, pair),
-    };
+    let had = reserved.mac.filter(|mac| fits(node, *mac));
+    let mac = had.unwrap_or_else(|| macs.derive(&lab.name, &node.name, &interface, oui, pair));
     Some(Attachment {
         mac,
         port: port_name("nlm", &[&lab.name, &node.name]),
         interface,
         bridge: reserved.bridge,
+        mtu: net.mtu,
         addresses,
         gateways,
     })

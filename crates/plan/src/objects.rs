@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Everything of a lab that is made on the host.
@@ -32,6 +32,9 @@ pub struct NodeObject {
     pub ports: Vec<Port>,
     /// A bridge to make inside the namespace (bridge nodes that live in another node).
     pub bridge: Option<String>,
+    /// Node of the lab among whose processes it lives.
+    #[serde(default)]
+    pub lives_in: Option<String>,
 }
 
 /// A port of the host that leads to a node.
@@ -75,6 +78,9 @@ pub struct Attachment {
     pub bridge: usize,
     /// MAC address of the node's end.
     pub mac: [u8; 6],
+    /// MTU of both ends.
+    #[serde(default)]
+    pub mtu: u32,
     /// Addresses with the subnet's prefix length.
     pub addresses: Vec<IpNet>,
     /// Next hops of the default routes.
@@ -100,6 +106,17 @@ impl Objects {
     /// Names of the nodes that have a container.
     pub fn containers(&self) -> HashSet<&str> {
         self.nodes.iter().filter(|n| n.container).map(|n| n.name.as_str()).collect()
+    }
+
+    /// Adds what is not there yet: links that differ in anything, nodes of other container names.
+    pub fn add(&mut self, other: Objects) {
+        let have: HashSet<String> = self.nodes.iter().map(|n| n.long_name.clone()).collect();
+        self.nodes.extend(other.nodes.into_iter().filter(|n| !have.contains(&n.long_name)));
+        let links: HashMap<&str, &LinkObject> =
+            self.links.iter().map(|l| (l.id.as_str(), l)).collect();
+        let new = |l: &LinkObject| links.get(l.id.as_str()).is_none_or(|have| *have != l);
+        let new: Vec<LinkObject> = other.links.into_iter().filter(new).collect();
+        self.links.extend(new);
     }
 }
 

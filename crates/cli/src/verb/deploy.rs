@@ -4,9 +4,9 @@ use crate::exit::Invalid;
 use crate::progress::Progress;
 use crate::say::{say, say_text, show, show_text};
 use crate::{Global, context, output};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use netloom_diag::{Diagnostics, render};
-use netloom_engine::{DeployOptions, EngineError, LabRecord};
+use netloom_engine::{DeployOptions, DestroyOptions, EngineError, LabRecord};
 use netloom_topology::Overrides;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -78,11 +78,6 @@ impl Arguments {
         }
     }
 
-    /// Whether nothing is to be done.
-    pub fn only_looks(&self) -> bool {
-        self.dry_run
-    }
-
     /// Whether the lab directory goes too.
     pub fn cleans(&self) -> bool {
         self.reconfigure
@@ -91,15 +86,19 @@ impl Arguments {
 
 /// Deploys.
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
+    let remake = a.reconfigure.then(|| DestroyOptions { cleanup: true, ..Default::default() });
+    deploy(global, a, remake)
+}
+
+/// Deploys; a lab that runs is unmade first where `remake` says how.
+pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> Result<u8> {
     let since = Instant::now();
-    if a.dry_run && a.reconfigure {
-        bail!("--dry-run says what would change; with --reconfigure everything would");
-    }
-    let (lab, sources) = context::lab(global, a.overrides())?;
+    let resolved = context::resolved(global, a.overrides())?;
     if let Some(path) = &a.export_rendered {
-        let rendered = context::resolved(global, a.overrides())?.rendered;
-        std::fs::write(path, rendered).with_context(|| format!("write {}", path.display()))?;
+        let text = &resolved.rendered;
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
+    let (lab, sources) = context::sound(resolved, global)?;
     if let Some(unknown) = a.node_filter.iter().find(|n| lab.node(n).is_none()) {
         return Err(EngineError::NoNode { lab: lab.name, node: unknown.clone() }.into());
     }
@@ -108,7 +107,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         max_workers: a.max_workers,
         node_filter: a.node_filter,
         keep_failed: a.keep_failed,
-        reconfigure: a.reconfigure,
+        remake,
         timeout: global.timeout,
         home: context::home(),
         look: a.dry_run,
@@ -179,6 +178,9 @@ fn describe(planned: &netloom_engine::Planned) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let d = &planned.difference;
+    if planned.anew {
+        let _ = writeln!(out, "- everything that is there");
+    }
     if planned.is_empty() {
         return "nothing to do\n".into();
     }

@@ -25,7 +25,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let record = context::record(global, &engine)?;
     let name = engine.container(&record, &a.node)?;
     let runtime = NativeRuntime::connect(&engine.directories.native(&record.name, &engine))?
-        .ok_or_else(|| EngineError::NoLab(record.name.clone()))?;
+        .ok_or_else(|| EngineError::Gone(record.name.clone()))?;
     let request = LogsRequest { follow: a.follow, tail: a.tail };
     runtime.logs(&name, &request, &mut std::io::stdout().lock())?;
     Ok(0)

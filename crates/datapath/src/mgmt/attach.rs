@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::link::veth::{self, VethEnd, VethSpec};
 use crate::link::{self, Change};
 use crate::netns::{Netns, work_in_each};
-use crate::observe;
+use crate::observe::{self, LinkInfo};
 use crate::route::{self, Route};
 use crate::socket::{Request, Socket};
 
@@ -53,7 +53,7 @@ pub fn attach_many(
     spec.check()?;
     let mut socket = Socket::open_in(host)?;
     let links = observe::links(&mut socket)?;
-    let present: HashMap<&str, u32> = links.iter().map(|l| (l.name.as_str(), l.index)).collect();
+    let present: HashMap<&str, &LinkInfo> = links.iter().map(|l| (l.name.as_str(), l)).collect();
     let bridges = bridges(host, spec, &present)?;
 
     let mut results: Vec<Result<bool>> = Vec::with_capacity(nodes.len());
@@ -66,15 +66,23 @@ pub fn attach_many(
             continue;
         };
         let mut pair = pair(host, spec, node, master);
-        if present.contains_key(node.host_interface.as_str()) {
+        if let Some(found) = present.get(node.host_interface.as_str()) {
             // One that stands is up already, or was left half-way.
             pair.b.up = true;
-            if let Ok(done) = veth::ensure(&pair) {
-                results.push(Ok(done));
-                continue;
+            match veth::ensure(&pair) {
+                Ok(done) => {
+                    results.push(Ok(done));
+                    continue;
+                }
+                // The node has made something of it; that it may, as long as it leads here.
+                Err(Error::Differs { field, .. }) if field != "peer" && field != "kind" => {
+                    results.push(adapt(&mut socket, &pair, found));
+                    continue;
+                }
+                Err(_) => {
+                    link::ensure_absent(&mut socket, &node.host_interface)?;
+                }
             }
-            // One that the node has made something else of is made anew.
-            link::ensure_absent(&mut socket, &node.host_interface)?;
             pair.b.up = false;
         }
         pairs.push(pair);
@@ -101,13 +109,26 @@ pub fn attach_many(
     Ok(results)
 }
 
+/// Brings a leg that stands to where its network is, and to the network's MTU when that has changed;
+/// says whether anything was done.
+fn adapt(host: &mut Socket, pair: &VethSpec<'_>, found: &LinkInfo) -> Result<bool> {
+    let size = (found.mtu != pair.mtu).then_some(pair.mtu);
+    let master = pair.a.master.filter(|master| found.master != Some(*master));
+    link::change(host, &pair.a.name, Change { mtu: size, master, ..Change::default() })?;
+    if size.is_some() {
+        let mut inside = Socket::open_in(pair.b.netns)?;
+        link::change(&mut inside, &pair.b.name, Change { mtu: size, ..Change::default() })?;
+    }
+    Ok(size.is_some() || master.is_some())
+}
+
 /// The indices of the bridges of a network.
-fn bridges(host: &Netns, spec: &MgmtSpec, present: &HashMap<&str, u32>) -> Result<Vec<u32>> {
+fn bridges(host: &Netns, spec: &MgmtSpec, present: &HashMap<&str, &LinkInfo>) -> Result<Vec<u32>> {
     let more = spec.more.iter().map(|further| &further.bridge);
     let missing = |name: &str| Error::NotFound { subject: format!("{name} in {}", host.label()) };
     std::iter::once(&spec.bridge)
         .chain(more)
-        .map(|name| present.get(name.as_str()).copied().ok_or_else(|| missing(name)))
+        .map(|name| present.get(name.as_str()).map(|l| l.index).ok_or_else(|| missing(name)))
         .collect()
 }
 

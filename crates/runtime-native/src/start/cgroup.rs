@@ -6,7 +6,7 @@ use crate::child::Op;
 use netloom_runtime::{ContainerSpec, PidNs, RuntimeError};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -130,9 +130,10 @@ impl Tree {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Group {
     directories: Vec<PathBuf>,
-    /// The group they are in is the user's: it stays when the last of them goes.
+    /// The group they are in is the user's: what of it was there before stays when the last of them
+    /// goes. What was not is listed in this file, a path a line.
     #[serde(default)]
-    parent_is_the_users: bool,
+    made: Option<PathBuf>,
 }
 
 /// A file to write once the group exists.
@@ -143,8 +144,9 @@ struct Setting {
 }
 
 impl Group {
-    /// Where a new container's groups will be; empty when it needs none.
-    pub fn of(spec: &ContainerSpec) -> Result<Self, RuntimeError> {
+    /// Where a new container's groups will be; empty when it needs none. `made` is the file that
+    /// lists which of the user's groups were made for the lab.
+    pub fn of(spec: &ContainerSpec, made: &Path) -> Result<Self, RuntimeError> {
         let tree = Tree::get();
         let relative = Self::relative(spec);
         let mut directories: Vec<PathBuf> = Vec::new();
@@ -173,7 +175,7 @@ impl Group {
         if directories.is_empty() && (spec.pid != PidNs::Private || spec.cgroup_parent.is_some()) {
             directories.extend(tree.tracking().map(|h| h.mount.join(&relative)));
         }
-        Ok(Group { directories, parent_is_the_users: spec.cgroup_parent.is_some() })
+        Ok(Group { directories, made: spec.cgroup_parent.as_ref().map(|_| made.to_owned()) })
     }
 
     /// The hierarchies it has a directory in, each with the directory.
@@ -203,16 +205,27 @@ impl Group {
     /// Makes the groups and sets the limits.
     pub fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let tree = Tree::get();
+        self.note_made(tree)?;
         for directory in &self.directories {
             let io = |e| RuntimeError::io(format!("make {}", directory.display()), e);
             let unified =
                 tree.hierarchies.iter().find(|h| h.unified && directory.starts_with(&h.mount));
-            if let Some(h) = unified {
-                let relative = directory.strip_prefix(&h.mount).unwrap_or(directory);
-                let needed: Vec<&str> = settings(spec)?.iter().map(|s| s.controller).collect();
-                enable(&h.mount, relative, &needed);
+            let needed: Vec<&str> = settings(spec)?.iter().map(|s| s.controller).collect();
+            let parent = directory.parent().unwrap_or(directory);
+            let mut tries = 0;
+            loop {
+                if let Some(h) = unified {
+                    let relative = directory.strip_prefix(&h.mount).unwrap_or(directory);
+                    enable(&h.mount, relative, &needed);
+                }
+                let made = fs::create_dir_all(parent).and_then(|()| fs::create_dir(directory));
+                match made {
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => break,
+                    // Who leaves last takes the parent along, at any moment.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
+                    other => break other.map_err(io)?,
+                }
             }
-            fs::create_dir_all(directory).map_err(io)?;
             if tree.with("cpuset").is_some_and(|h| !h.unified && directory.starts_with(&h.mount)) {
                 inherit_cpuset(directory);
             }
@@ -270,20 +283,45 @@ impl Group {
     /// Kills whatever is in the groups and removes them, and our parent group when it is empty.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_own()?;
-        if self.parent_is_the_users {
-            return Ok(());
-        }
-        let tree = Tree::get();
-        for (hierarchy, directory) in self.places(tree) {
-            for parent in directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount) {
-                // Others may live in it.
-                let _ = fs::remove_dir(parent);
-            }
+        let list = self.made.as_ref().map(|file| fs::read_to_string(file).unwrap_or_default());
+        let ours = |path: &Path| {
+            list.as_ref().is_none_or(|l| l.lines().any(|line| Path::new(line) == path))
+        };
+        for parent in self.above(Tree::get()).filter(|p| ours(p)) {
+            // Others may live in it.
+            let _ = fs::remove_dir(parent);
         }
         Ok(())
     }
 
-    fn remove_own(&self) -> io::Result<()> {
+    /// The groups above, the nearest of each hierarchy first.
+    fn above<'t>(&'t self, tree: &'t Tree) -> impl Iterator<Item = &'t Path> {
+        self.places(tree).into_iter().flat_map(|(hierarchy, directory)| {
+            directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount)
+        })
+    }
+
+    /// Writes down which groups of the user's are not there yet, before they are made.
+    fn note_made(&self, tree: &Tree) -> Result<(), RuntimeError> {
+        let Some(file) = &self.made else { return Ok(()) };
+        let missing: Vec<String> = self
+            .above(tree)
+            .filter(|p| !p.exists())
+            .map(|p| format!("{}\n", p.display()))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .and_then(|mut f| f.write_all(missing.concat().as_bytes()))
+            .map_err(|e| RuntimeError::io(format!("write {}", file.display()), e))
+    }
+
+    /// Kills whatever is in the groups and removes them; the group they are in stays.
+    pub fn remove_own(&self) -> io::Result<()> {
         for directory in &self.directories {
             if !directory.exists() {
                 continue;

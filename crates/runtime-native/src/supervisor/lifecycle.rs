@@ -36,7 +36,7 @@ impl Supervisor {
                 Err(RuntimeError::NameTaken(spec.name.clone()))
             };
         }
-        let record = directory.create(spec)?;
+        let record = directory.create(spec, &self.layout.made_groups())?;
         let private = &spec.rootfs.private;
         let prepared = start::prepare_private(private)
             .map_err(|e| RuntimeError::io(format!("make {}", private.display()), e));
@@ -136,7 +136,7 @@ impl Supervisor {
         let cgroup = (!container.group.is_empty()).then_some(&container.group);
         if let Some(group) = cgroup {
             // What the last run made below its group is in the way of the next one.
-            let _ = group.remove();
+            let _ = group.remove_own();
             // A limit that is refused must not leave a group behind.
             group.create(spec).inspect_err(|_| drop(group.remove()))?;
         }
