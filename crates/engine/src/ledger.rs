@@ -72,9 +72,16 @@ impl Ledger {
 }
 
 impl Locked {
-    /// Writes the ledger.
+    /// Writes the ledger; one with nothing in it goes.
     pub fn save(&self) -> Result<(), EngineError> {
-        write_json(&self.path, &self.ledger)
+        let empty = Ledger { boot: self.ledger.boot.clone(), ..Ledger::default() };
+        if self.ledger != empty {
+            return write_json(&self.path, &self.ledger);
+        }
+        match std::fs::remove_file(&self.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Io(e)),
+            _ => Ok(()),
+        }
     }
 }
 

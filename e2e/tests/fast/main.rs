@@ -2,6 +2,7 @@
 
 mod converge;
 mod faults;
+mod halfway;
 mod labs;
 mod lifecycle;
 mod links;

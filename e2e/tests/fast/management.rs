@@ -200,3 +200,65 @@ fn what_others_removed_from_the_host_comes_back() {
     s.exec(&lab, "a", "ping -c1 -W2 b && ping -c1 -W2 172.20.20.1").ok();
     s.gone(&lab);
 }
+
+#[test]
+fn another_mtu_reaches_every_leg() {
+    let s = Sandbox::new();
+    let lab = managed(&s, "sized", "{}", "{a: {}}");
+    s.deploy(&lab);
+    s.exec(&lab, "a", "touch /mine").ok();
+    let lab = managed(&s, "sized", "{mtu: 1400}", "{a: {}}");
+    s.deploy(&lab);
+    assert_eq!(s.asks(&lab, "a", "cat /sys/class/net/eth0/mtu"), "1400");
+    let ports =
+        s.sh("ip -o link | grep -e ' br-' -e ' nlm' | grep -o 'mtu [0-9]*' | sort | uniq -c");
+    assert_eq!(ports.text(), "2 mtu 1400", "the bridge and its port");
+    s.exec(&lab, "a", "test -e /mine").ok();
+    s.with("deploy", &lab, &[]).run().ok().says("is as its file says");
+    s.gone(&lab);
+}
+
+#[test]
+fn a_kept_network_is_nobody_elses_to_remove() {
+    let s = Sandbox::new();
+    let kept = managed(&s, "kept", "{}", "{a: {}}");
+    s.deploy(&kept);
+    s.with("destroy", &kept, &["--keep-mgmt-net", "--cleanup"]).run().ok();
+    let alone = managed(&s, "alone", "{}", "{a: {network-mode: none}}");
+    s.deploy(&alone);
+    s.destroy(&alone);
+    s.sh("ip -o link show type bridge").ok().prints("br-");
+    s.deploy(&kept);
+    s.gone(&kept);
+}
+
+#[test]
+fn settings_of_the_host_are_of_one_start_of_the_machine() {
+    let mut s = Sandbox::new();
+    // The host's own bridge, by which it learns its routes.
+    s.sh("ip link add br-own address 02:00:00:00:00:09 type bridge; ip link set br-own up
+        ip link add own type veth peer name own-peer; ip link set own master br-own
+        ip link set own up; ip link set own-peer up; sleep 0.2")
+        .ok();
+    s.remember();
+    let mgmt =
+        "{network: own, bridge: br-own, ipv4-subnet: 10.9.0.0/24, ipv6-subnet: \"fd09::/64\"}";
+    let lab = managed(&s, "host", mgmt, "{a: {ports: [\"18082:80\"]}, b: {}}");
+    s.deploy(&lab);
+    let setting = |key: &str| s.sh(&format!("cat /proc/sys/net/{key}")).ok().text().to_string();
+    assert_eq!(setting("ipv6/conf/br-own/accept_ra"), "2", "what routers say still counts");
+    assert_eq!(setting("ipv4/conf/br-own/route_localnet"), "1");
+    // The last published port closes the way to what listens on the loopback address.
+    s.with("destroy", &lab, &["--node-filter", "a"]).run().ok();
+    assert_eq!(setting("ipv4/conf/br-own/route_localnet"), "0");
+    s.gone(&lab);
+
+    s.deploy(&lab);
+    let ledger = s.state().join("ledger.json");
+    let text = std::fs::read_to_string(&ledger).expect("the ledger");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a start");
+    assert!(text.contains(boot.trim()), "{text}");
+    std::fs::write(&ledger, text.replace(boot.trim(), "another-start")).expect("write it");
+    s.destroy(&lab);
+    assert_eq!(setting("ipv4/ip_forward"), "1", "as whoever started the machine wants it");
+}

@@ -150,3 +150,87 @@ fn redeploy_makes_anew_and_keeps_what_was_saved() {
     assert!(std::fs::read_to_string(out).expect("written").contains("name: again"));
     s.gone(&lab);
 }
+
+#[test]
+fn redeploy_unmakes_nothing_that_it_cannot_make() {
+    let s = Sandbox::new();
+    let lab = two(&s, "sure");
+    s.deploy(&lab);
+    s.exec(&lab, "a", "touch /mine").ok();
+    let good = std::fs::read_to_string(&lab).expect("the file");
+    s.with("redeploy", &lab, &["--node-filter", "aa"]).run().code(4).says("has no node `aa`");
+    std::fs::write(&lab, good.replace(SMALL, "no/such:image")).expect("write the file");
+    s.with("redeploy", &lab, &[]).run().code(3).says("nothing was changed");
+    std::fs::write(&lab, &good).expect("write the file");
+    s.with("redeploy", &lab, &["--dry-run"]).run().ok().prints("- everything that is there");
+    s.exec(&lab, "a", "test -e /mine").ok();
+    // Standard input is read once.
+    s.netloom(["redeploy", "--plain", "-t", "-", "--name", "piped"]).input(good).run().ok();
+    s.netloom(["destroy", "--name", "piped", "--cleanup"]).run().ok();
+    s.gone(&lab);
+}
+
+#[test]
+fn removing_nodes_takes_along_what_hangs_on_them_and_nobody_else() {
+    let s = Sandbox::new();
+    let lab = s.lab(
+        "hangs",
+        &format!(
+            r#"
+defaults: {{kind: linux, image: {SMALL}}}
+nodes:
+  a: {{}}
+  "br5|a": {{kind: bridge, network-mode: "container:a"}}
+  c: {{pid-mode: "container:a", restart-policy: "no"}}
+  d: {{}}
+links:
+  - endpoints: ["d:eth1", "br5|a:p1"]
+"#
+        ),
+    );
+    s.deploy(&lab);
+    s.with("destroy", &lab, &["--node-filter", "br5|a"]).run().ok();
+    s.exec(&lab, "a", "ip link show br5").fails();
+    let guest = "node `c` lives among the processes of `a`";
+    s.with("destroy", &lab, &["--node-filter", "a"]).run().code(5).says(guest);
+    s.exec(&lab, "c", "true").ok();
+    // A node that is made anew takes those along who live among its processes.
+    let text = std::fs::read_to_string(&lab).expect("the file");
+    std::fs::write(&lab, text.replace("  a: {}", "  a: {env: {NEW: \"1\"}}")).expect("write it");
+    s.deploy(&lab);
+    s.exec(&lab, "c", "true").ok();
+    let holder = s.server("__holder");
+    netloom_e2e::processes::kill_nine(holder);
+    eventually("the lab's processes are gone", 10, || {
+        s.with("exec", &lab, &["a", "--", "true"]).run().stderr.contains("are gone (a reboot")
+    });
+    s.with("destroy", &lab, &["--node-filter", "a"]).run().code(4).says("makes it anew");
+    s.gone(&lab);
+}
+
+#[test]
+fn many_nodes_with_limits_start_together() {
+    let s = Sandbox::new();
+    let node =
+        "{network-mode: none, cpu: 0.5, memory: 64mb, cpu-set: \"0\", cgroup-parent: PARENT}";
+    let nodes: String = (0..16)
+        .map(|n| {
+            // Half of them in groups of the user's that are not there yet.
+            let own = format!("{}/sub", s.cgroup_parent().replace("netloom", "user"));
+            let parent = if n % 2 == 0 { "\"\"".into() } else { own };
+            format!("  n{n}: {}\n", node.replace("PARENT", &parent))
+        })
+        .collect();
+    let lab =
+        s.lab("tight", &format!("defaults: {{kind: linux, image: {SMALL}}}\nnodes:\n{nodes}"));
+    for _ in 0..5 {
+        s.deploy(&lab);
+        s.destroy(&lab);
+    }
+    s.assert_clean();
+    let left = s.sh(&format!(
+        "ls -d /sys/fs/cgroup/*/{} 2>/dev/null",
+        s.cgroup_parent().replace("netloom", "user")
+    ));
+    assert_eq!(left.text(), "", "groups that were made for the lab go with it");
+}
