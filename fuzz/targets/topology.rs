@@ -4,21 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use netloom_diag::SourceFile;
 use netloom_kinds::Catalogue;
-use netloom_topology::{Files, Inputs, Overrides, Settings, resolve};
-use std::io;
-use std::path::Path;
+use netloom_topology::{Inputs, NoFiles, Overrides, Settings, resolve};
 use std::sync::OnceLock;
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, _: &Path) -> io::Result<String> {
-        Err(io::Error::from(io::ErrorKind::NotFound))
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
 
 fuzz_target!(|text: &str| {
     static KINDS: OnceLock<Catalogue> = OnceLock::new();

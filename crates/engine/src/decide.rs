@@ -154,7 +154,7 @@ impl Engine {
             };
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
-            let files = match files::render(lab, node, object, ends, &options.home) {
+            let files = match files::render(lab, node, object, ends, options) {
                 Ok(files) => files,
                 Err(why) => {
                     // A missing start-up file has been reported with its place.

@@ -14,7 +14,7 @@ use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::{EndpointNode, Lab};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct DeployOptions {
     pub timeout: Duration,
     /// The user's home.
     pub home: PathBuf,
+    /// Variables that start-up configurations may refer to.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Leave out the steps a kind has for a started node.
     pub skip_post_deploy: bool,
     /// Only look: nothing will be made of the plan.

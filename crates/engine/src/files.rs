@@ -1,5 +1,6 @@
 //! Files of a node on disk: what its kind generates, hosts and resolver.
 
+use crate::deploy::DeployOptions;
 use crate::{Directories, EngineError, hosts};
 use fs_err as fs;
 use netloom_plan::NodeObject;
@@ -17,7 +18,7 @@ pub fn render(
     node: &Node,
     object: &NodeObject,
     links: &[usize],
-    home: &Path,
+    options: &DeployOptions,
 ) -> Result<NodeFiles, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
     let startup_text = match &node.startup_config {
@@ -43,7 +44,8 @@ pub fn render(
         system_mac: mac.unwrap_or_default(),
         ssh_keys: Vec::new(),
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
-        home: home.to_path_buf(),
+        home: options.home.clone(),
+        environment: options.environment.clone(),
         macs: Default::default(),
         links: links.to_vec(),
     };

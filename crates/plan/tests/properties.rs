@@ -4,23 +4,11 @@
 use netloom_diag::SourceFile;
 use netloom_kinds::Catalogue;
 use netloom_plan::{Macs, Network, Objects, Order, difference, order, plan_links, plan_nodes};
-use netloom_topology::{Files, Inputs, Lab, Overrides, Settings, resolve};
+use netloom_topology::{Inputs, Lab, NoFiles, Overrides, Settings, resolve};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
-use std::io;
-use std::path::{Path, PathBuf};
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, _: &Path) -> io::Result<String> {
-        Err(io::Error::from(io::ErrorKind::NotFound))
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
+use std::path::PathBuf;
 
 /// A wait: who, at which stage, for whom, which stage of theirs.
 type Wait = (usize, usize, usize, usize);

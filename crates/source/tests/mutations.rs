@@ -3,20 +3,8 @@
 
 use netloom_diag::SourceFile;
 use netloom_kinds::Catalogue;
-use netloom_topology::{Files, Inputs, Overrides, Settings, resolve};
-use std::io;
+use netloom_topology::{Inputs, NoFiles, Overrides, Settings, resolve};
 use std::path::{Path, PathBuf};
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, _: &Path) -> io::Result<String> {
-        Err(io::Error::from(io::ErrorKind::NotFound))
-    }
-    fn exists(&self, _: &Path) -> bool {
-        false
-    }
-}
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);

@@ -1,6 +1,8 @@
 //! What a kind writes into a node's folder before it starts, and what it adds only then.
 
+use crate::expand::expand;
 use crate::lab::{EndpointNode, Lab, Node};
+use crate::render;
 use crate::template_data::{self, Place};
 use gotmpl::Value as Data;
 use std::collections::BTreeMap;
@@ -11,8 +13,10 @@ use std::sync::Arc;
 /// What is known only when a node is made.
 #[derive(Debug, Clone, Default)]
 pub struct FileContext {
-    /// Text of the start-up configuration.
+    /// Text of the start-up configuration, as it stands in its file.
     pub startup_text: String,
+    /// Variables that it may refer to.
+    pub environment: Arc<BTreeMap<String, String>>,
     /// Text of the licence file.
     pub license_text: String,
     /// The node's folder had no configuration yet.
@@ -71,7 +75,7 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
     if !needs {
         return Ok(NodeFiles::default());
     }
-    let data = full_data(lab, node, context);
+    let data = startup_data(node, context, full_data(lab, node, context))?;
     let fill = |text: &str| match text.contains("{{") {
         false => Ok(text.to_string()),
         true => template_data::fill(text, &data)
@@ -126,6 +130,30 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
         }
     }
     Ok(out)
+}
+
+/// Fills the start-up configuration in: variables first, then it is a template like a kind's own, with
+/// the names configurations for containerlab use besides (section 2.7 of its documentation).
+fn startup_data(node: &Node, context: &FileContext, data: Data) -> Result<Data, String> {
+    if context.startup_text.is_empty() {
+        return Ok(data);
+    }
+    let expanded = expand(&context.startup_text, &context.environment).text;
+    let also = |name: &str, value: &str| (Arc::from(name), Data::String(value.into()));
+    let more = BTreeMap::from([
+        also("ShortName", &node.name),
+        also("NodeType", &node.r#type),
+        also("Group", &node.group),
+        also("StartupText", ""),
+    ]);
+    let names = render::merge(data.clone(), Data::Map(Arc::new(more)));
+    let text = match expanded.contains("{{") {
+        false => expanded,
+        true => render::render(&expanded, &[], &names)
+            .map_err(|e| format!("the start-up configuration of node `{}`: {e}", node.name))?,
+    };
+    let filled = BTreeMap::from([also("StartupText", &text)]);
+    Ok(render::merge(data, Data::Map(Arc::new(filled))))
 }
 
 /// Whether a file is, or holds, the start-up configuration.

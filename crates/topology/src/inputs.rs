@@ -13,6 +13,20 @@ pub trait Files {
     fn exists(&self, path: &Path) -> bool;
 }
 
+/// No files: a topology on its own, as text from standard input may be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Err(io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn exists(&self, _: &Path) -> bool {
+        false
+    }
+}
+
 /// Facts of the git checkout the topology stands in.
 #[derive(Debug, Clone, Default)]
 pub struct Git {

@@ -33,7 +33,7 @@ mod verify;
 
 pub use containerlab::to_containerlab;
 pub use files::{FileContext, GeneratedFile, NodeFiles, node_files};
-pub use inputs::{Files, Git, Inputs, Overrides, Settings, absolute};
+pub use inputs::{Files, Git, Inputs, NoFiles, Overrides, Settings, absolute};
 pub use lab::{
     AddressPair, Credentials, Dns, EndpointNode, Healthcheck, Lab, Link, LinkEndpoint, LinkKind,
     Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel,

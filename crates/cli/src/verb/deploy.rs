@@ -110,6 +110,7 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         remake,
         timeout: global.timeout,
         home: context::home(),
+        environment: context::environment().into(),
         look: a.dry_run,
         skip_post_deploy: a.skip_post_deploy,
         interrupted,
