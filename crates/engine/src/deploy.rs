@@ -125,9 +125,12 @@ impl Engine {
         let result = self.deploy_locked(&lab, options, report);
         if let Err(e) = &result
             && !matches!(e, EngineError::Refused(_))
-            && LabRecord::load(&self.directories, &lab.name)?.is_some()
         {
-            self.after_failure(&lab.name, fresh, made_here, options, report);
+            match LabRecord::load(&self.directories, &lab.name)? {
+                Some(_) => self.after_failure(&lab.name, fresh, made_here, options, report),
+                // Not even the record could be written, so there is nothing else.
+                None => drop(std::fs::remove_dir(self.directories.lab(&lab.name))),
+            }
         }
         result
     }

@@ -83,6 +83,14 @@ pub enum EngineError {
     /// A file.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// A file that cannot be written.
+    #[error("{} cannot be written: {why}{}", path.display(), room(why))]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
     /// A record that cannot be read.
     #[error(
         "the record {path} cannot be used: {why}; `netloom destroy --name LAB` removes the lab all the same"
@@ -145,6 +153,16 @@ fn failures(word: &str, list: &[Failure]) -> String {
 
 fn count(n: usize) -> String {
     if n == 1 { "one thing".into() } else { format!("{n} things") }
+}
+
+/// What to do about a full disk.
+fn room(why: &std::io::Error) -> &'static str {
+    match why.kind() {
+        std::io::ErrorKind::StorageFull => {
+            "; make room on that file system, or name another with NETLOOM_STATE_DIR"
+        }
+        _ => "",
+    }
 }
 
 impl EngineError {

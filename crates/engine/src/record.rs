@@ -174,8 +174,8 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
 
 /// Writes JSON beside the file, syncs and renames.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EngineError> {
-    let wrong = |why: String| EngineError::Record { path: path.into(), why };
-    let text = serde_json::to_vec(value).map_err(|e| wrong(e.to_string()))?;
+    let wrong = |why| EngineError::Unwritten { path: path.into(), why };
+    let text = serde_json::to_vec(value).map_err(|e| wrong(e.into()))?;
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new()
@@ -190,7 +190,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), EngineErro
     };
     write().map_err(|e| {
         let _ = std::fs::remove_file(&new);
-        wrong(e.to_string())
+        wrong(e)
     })
 }
 

@@ -63,11 +63,16 @@ fn a_full_disk_is_said_and_undone() {
         dd if=/dev/zero of=\"$NETLOOM_STATE_DIR/ballast\" bs=1k 2>/dev/null; true")
         .ok();
     let done = s.with("deploy", &lab, &["--plain"]).run().fails();
-    let text = done.stderr.to_lowercase();
-    assert!(text.contains("no space left"), "the cause is said\n{done}");
+    let wanted = format!(
+        "error: {}/labs/full/lab.json cannot be written: No space left on device (os error 28); \
+         make room on that file system, or name another with NETLOOM_STATE_DIR\n",
+        state.display()
+    );
+    assert_eq!(done.stderr, wanted);
     std::fs::remove_file(state.join("ballast")).expect("remove the ballast");
     let left = s.netloom(["inspect", "--all", "-f", "json"]).run().ok();
     assert_eq!(left.text(), "{}", "no lab is left");
+    assert_eq!(s.sh("ls -A \"$NETLOOM_STATE_DIR\"/labs").ok().text(), "");
     s.sh("rm -rf \"$NETLOOM_STATE_DIR\"/locks \"$NETLOOM_STATE_DIR\"/labs; ls -A \"$NETLOOM_STATE_DIR\"; umount \"$NETLOOM_STATE_DIR\"").ok();
     s.assert_clean();
     s.deploy(&lab);
