@@ -3,6 +3,7 @@
 mod files;
 mod host;
 mod links;
+mod needs;
 
 use crate::image::Images;
 use crate::machine::Machine;
@@ -51,6 +52,7 @@ pub fn check(
         host::limits(node, found);
         host::ports(lab, node, situation, found);
     }
+    needs::kinds(lab, found);
     links::links(lab, situation, found);
     host::management_bridge(lab, situation, found);
     host::host_programs(lab, found);
