@@ -40,6 +40,11 @@ impl Lab {
         self.nodes.iter().find(|n| n.name == name)
     }
 
+    /// The node of a name, or of the container that is called so.
+    pub fn container(&self, name: &str) -> Option<&Node> {
+        self.node(name).or_else(|| self.nodes.iter().find(|n| n.long_name == name))
+    }
+
     /// Fills in `file:line:column` of every origin, for those who show them: a large lab has many.
     pub fn locate_origins(&mut self, sources: &Sources) {
         for origin in self.nodes.iter_mut().flat_map(|n| n.origins.values_mut()) {

@@ -205,7 +205,7 @@ fn network_mode(lab: &Lab, node: &Node, found: &mut Diagnostics) {
     }
     let mut seen = vec![node.name.as_str()];
     let mut at = node;
-    while let Some(next) = at.shares_namespace_of().and_then(|n| lab.node(n)) {
+    while let Some(next) = at.shares_namespace_of().and_then(|n| lab.container(n)) {
         if seen.contains(&next.name.as_str()) {
             found.push(
                 Diagnostic::error(

@@ -58,7 +58,8 @@ pub fn stages(lab: &Lab, found: &mut Diagnostics) {
                 }
             }
         }
-        if let Some(&owner) = node.shares_namespace_of().and_then(|o| index.get(o)) {
+        let owner = node.shares_namespace_of().and_then(|o| lab.container(o));
+        if let Some(&owner) = owner.and_then(|o| index.get(o.name.as_str())) {
             edges[i * 5].push(owner * 5);
         }
     }

@@ -7,7 +7,10 @@ use std::collections::{HashMap, HashSet};
 
 /// Interfaces that two links use.
 pub fn endpoints(lab: &Lab, found: &mut Diagnostics) {
-    let nodes: HashMap<&str, &Node> = lab.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
+    // By the names of their containers too; names of nodes come first.
+    let containers = lab.nodes.iter().map(|n| (n.long_name.as_str(), n));
+    let nodes: HashMap<&str, &Node> =
+        containers.chain(lab.nodes.iter().map(|n| (n.name.as_str(), n))).collect();
     let on_host: HashSet<&str> = lab
         .nodes
         .iter()
@@ -26,7 +29,11 @@ pub fn endpoints(lab: &Lab, found: &mut Diagnostics) {
         };
         if let Some(first) = seen.insert((place, &end.interface), end.span) {
             let name = &end.interface;
-            let place = place.map_or_else(|| "the host".to_string(), |n| format!("node `{n}`"));
+            let place = match place {
+                None => "the host".to_string(),
+                Some(n) if nodes.contains_key(n) => format!("node `{n}`"),
+                Some(n) => format!("container `{n}`"),
+            };
             found.push(
                 Diagnostic::error(
                     "duplicate-endpoint",
@@ -86,13 +93,14 @@ pub fn link_addresses(lab: &Lab, found: &mut Diagnostics) {
     }
 }
 
-/// Whose namespace a node lives in: its own, or that of the node it follows.
+/// Whose namespace a node lives in: its own, or that of the node or the container it follows.
 fn home<'a>(lab: &'a Lab, nodes: &HashMap<&str, &'a Node>, name: &'a str) -> &'a str {
     let mut at = name;
     for _ in 0..lab.nodes.len() {
-        match nodes.get(at).and_then(|n| n.shares_namespace_of()).and_then(|n| nodes.get(n)) {
-            Some(next) => at = &next.name,
-            None => break,
+        let Some(next) = nodes.get(at).and_then(|n| n.shares_namespace_of()) else { break };
+        match nodes.get(next) {
+            Some(node) => at = &node.name,
+            None => return next,
         }
     }
     at
