@@ -2,6 +2,7 @@
 
 use crate::Span;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -16,7 +17,7 @@ pub enum Severity {
 /// One finding: what, where, why, what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Stable short name, documented in `docs/errors.md` (`unknown-key`).
+    /// Stable short name (`unknown-key`).
     pub code: &'static str,
     /// How bad.
     pub severity: Severity,
@@ -94,6 +95,12 @@ impl Diagnostics {
     /// Adds a finding.
     pub fn push(&mut self, d: Diagnostic) {
         self.list.push(d);
+    }
+
+    /// Drops findings that say of one place what another has said of it already.
+    pub fn drop_repeated(&mut self) {
+        let mut seen = HashSet::new();
+        self.list.retain(|d| seen.insert((d.code, d.span, d.message.clone())));
     }
 
     /// Adds all of another list.

@@ -117,6 +117,8 @@ impl Engine {
         if !found.has_errors() {
             honour::check(lab, !options.skip_post_deploy, found);
         }
+        // Parts of a node have their places in common.
+        found.drop_repeated();
         self.compare(runtime, &mut decision)?;
         Ok(decision)
     }
@@ -144,7 +146,12 @@ impl Engine {
                 }
             }
         }
+        let by_name: HashMap<&str, &netloom_plan::NodeObject> =
+            decision.planned.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         for (node, object) in lab.nodes.iter().zip(&decision.planned.objects.nodes) {
+            // Parts of one node have its addresses in common.
+            let first = node.part_of().and(node.shares_namespace_of());
+            let addressed = first.and_then(|n| by_name.get(n).copied()).unwrap_or(object);
             let netns = match &object.namespace {
                 NamespaceOf::Other { lab, node } => {
                     decision.uses.insert(lab.clone());
@@ -154,7 +161,7 @@ impl Engine {
             };
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
-            let files = match files::render(lab, node, object, ends, options) {
+            let files = match files::render(lab, node, addressed, ends, options) {
                 Ok(files) => files,
                 Err(why) => {
                     // A missing start-up file has been reported with its place.

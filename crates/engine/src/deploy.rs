@@ -3,16 +3,17 @@
 use crate::apply::Apply;
 use crate::decide::Decision;
 use crate::destroy::DestroyOptions;
+use crate::exec::Selection;
 use crate::ledger::{Ledger, Locked};
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::wire::mgmt_spec;
 use crate::{Engine, EngineError, digest, files, hosts, hostwide};
 use netloom_datapath::{Netns, mgmt};
-use netloom_diag::Diagnostics;
+use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
-use netloom_topology::{EndpointNode, Lab};
+use netloom_topology::{EndpointNode, Lab, with_parts};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -95,6 +96,7 @@ impl Engine {
         found: &mut Diagnostics,
     ) -> Result<Planned, EngineError> {
         let lab = filtered(lab, &options.node_filter);
+        let lab = in_parts(&lab, options)?;
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
         let runtime = if options.remake.is_some() { None } else { self.runtime(&lab.name)? };
@@ -116,6 +118,7 @@ impl Engine {
     ) -> Result<Deployed, EngineError> {
         need_root("deploying a lab")?;
         let lab = filtered(lab, &options.node_filter);
+        let lab = in_parts(&lab, options)?;
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
@@ -171,7 +174,8 @@ impl Engine {
 
     fn refuse_filter(&self, lab: &Lab, options: &DeployOptions) -> Result<(), EngineError> {
         let record = LabRecord::load(&self.directories, &lab.name)?;
-        let others = |r: &LabRecord| r.nodes.keys().any(|n| !options.node_filter.contains(n));
+        let meant = Selection { nodes: options.node_filter.clone(), labels: Vec::new() };
+        let others = |r: &LabRecord| r.nodes.iter().any(|(name, n)| !meant.includes(name, n));
         match record {
             Some(r)
                 if !options.node_filter.is_empty() && options.remake.is_none() && others(&r) =>
@@ -433,6 +437,15 @@ pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {
             why: "namespaces and mounts are made with the rights of root; run it with sudo".into(),
         }),
     }
+}
+
+/// The lab with a node for every container of nodes that have several.
+fn in_parts<'a>(lab: &'a Lab, options: &DeployOptions) -> Result<Cow<'a, Lab>, EngineError> {
+    with_parts(lab, &options.home).map_err(|why| {
+        let mut found = Diagnostics::default();
+        found.push(Diagnostic::error("kind-template", why));
+        EngineError::Refused(found)
+    })
 }
 
 /// The lab without the nodes that are not meant, and without links that would end nowhere.

@@ -1,11 +1,13 @@
 //! Commands in nodes, and on the host on a node's behalf.
 
+use crate::apply::owns_namespace;
 use crate::report::{Event, Reporter};
 use crate::schedule::{self, Graph, Outcome};
-use crate::{Engine, EngineError, LabRecord};
+use crate::{Engine, EngineError, LabRecord, NodeRecord};
 use netloom_runtime::{ExecOutput, ExecSpec, Runtime, RuntimeError};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Node;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -29,8 +31,7 @@ pub struct Selection {
 impl Selection {
     /// Whether a node is meant.
     pub fn includes(&self, name: &str, node: &crate::NodeRecord) -> bool {
-        let named =
-            self.nodes.is_empty() || self.nodes.iter().any(|n| n == name || *n == node.long_name);
+        let named = self.nodes.is_empty() || self.nodes.iter().any(|n| node.is_called(name, n));
         named
             && self.labels.iter().all(|l| match l.split_once('=') {
                 Some((k, v)) => node.labels.get(k).is_some_and(|have| have == v),
@@ -104,11 +105,19 @@ impl Engine {
         Ok(runtime.exec_attached(&self.container(lab, node)?, spec)?)
     }
 
-    /// Container name of a node given by short or container name.
+    /// Container name of a node given by short or container name; of a node in parts, that of the
+    /// first.
     pub fn container(&self, lab: &LabRecord, node: &str) -> Result<String, EngineError> {
+        let exact = |(name, r): &(&String, &NodeRecord)| *name == node || r.long_name == node;
+        let owners: HashSet<&str> =
+            lab.everything_ref().filter(|n| owns_namespace(n)).map(|n| n.name.as_str()).collect();
+        let first = |(name, r): &(&String, &NodeRecord)| {
+            r.is_called(name, node) && owners.contains(name.as_str())
+        };
         lab.nodes
             .iter()
-            .find(|(name, r)| *name == node || r.long_name == node)
+            .find(exact)
+            .or_else(|| lab.nodes.iter().find(first))
             .map(|(_, r)| r.long_name.clone())
             .ok_or_else(|| EngineError::NoNode { lab: lab.name.clone(), node: node.into() })
     }

@@ -29,6 +29,7 @@ struct Uses {
     startup: bool,
     license: bool,
     extras: bool,
+    components: bool,
 }
 
 impl Uses {
@@ -37,7 +38,12 @@ impl Uses {
         // What stands in files of their own is not looked at.
         let elsewhere = kind.files.iter().any(|file| file.template.is_some());
         let has = |word: &str| elsewhere || text.contains(word);
-        Uses { startup: has(".Startup"), license: has(".License"), extras: has(".Extras") }
+        Uses {
+            startup: has(".Startup"),
+            license: has(".License"),
+            extras: has(".Extras"),
+            components: kind.parts.is_some() || has(".Component"),
+        }
     }
 }
 
@@ -86,8 +92,8 @@ fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
     if unread(&node.extras) && !uses.extras {
         say("extras", format!("kind `{}` makes nothing of `extras`", node.kind));
     }
-    if node.components.as_array().is_some_and(|list| list.len() > 1) {
-        say("components", "only the first of its `components` is started yet".into());
+    if unread(&node.components) && !uses.components {
+        say("components", format!("kind `{}` makes nothing of `components`", node.kind));
     }
     let start =
         matches!(node.startup_config, Some(StartupConfig::File(_) | StartupConfig::Text(_)));

@@ -30,8 +30,8 @@ impl Engine {
         let runtime = self.runtime(lab)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
         let mut chosen = HashSet::new();
         for node in nodes {
-            let long_name = self.container(&record, node)?;
-            let names = record.nodes.iter().filter(|(_, r)| r.long_name == long_name);
+            self.container(&record, node)?;
+            let names = record.nodes.iter().filter(|(name, r)| r.is_called(name, node));
             chosen.extend(names.map(|(name, _)| name.clone()));
         }
         let everything = record.everything();

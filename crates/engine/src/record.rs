@@ -2,7 +2,8 @@
 
 use crate::{Directories, EngineError};
 use fs_err as fs;
-use netloom_plan::Objects;
+use netloom_plan::{NodeObject, Objects};
+use netloom_topology::{ROOT_LONG_NAME, ROOT_NAME};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +73,21 @@ pub struct NodeRecord {
     pub layers: Vec<PathBuf>,
 }
 
+impl NodeRecord {
+    /// Whether a name means this node: its own, its container's, or that of the node it is a part
+    /// of. `own` is its short name.
+    pub fn is_called(&self, own: &str, name: &str) -> bool {
+        let root = |label: &str| self.labels.get(label).is_some_and(|root| root == name);
+        name == own || name == self.long_name || root(ROOT_NAME) || root(ROOT_LONG_NAME)
+    }
+}
+
 impl LabRecord {
+    /// Nodes that are on the host, or may be; one that is made anew comes twice.
+    pub fn everything_ref(&self) -> impl Iterator<Item = &NodeObject> {
+        self.objects.nodes.iter().chain(&self.pending.nodes)
+    }
+
     /// The record of a lab.
     pub fn load(directories: &Directories, lab: &str) -> Result<Option<LabRecord>, EngineError> {
         let record: Option<LabRecord> = read_json(&file(directories, lab))?;

@@ -325,6 +325,12 @@ impl Stages {
         ]
     }
 
+    /// Everything its stages wait for.
+    pub fn waits_mut(&mut self) -> impl Iterator<Item = &mut WaitFor> {
+        let Stages { create, create_links, configure, healthy, exit } = self;
+        [create, create_links, configure, healthy, exit].into_iter().flat_map(|s| &mut s.wait_for)
+    }
+
     fn is_empty(&self) -> bool {
         self.named().iter().all(|(_, s)| s.is_empty())
     }

@@ -22,6 +22,7 @@ mod magic;
 mod merge;
 mod mgmt;
 mod node;
+mod parts;
 mod ports;
 mod render;
 mod resolve;
@@ -39,6 +40,7 @@ pub use lab::{
     Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel,
     WaitFor,
 };
+pub use parts::{ROOT_LONG_NAME, ROOT_NAME, with_parts};
 pub use resolve::{Resolved, resolve};
 pub use schema::{Key, Merge, Shape, Type, json_schema, topology_reference};
 pub use size::bytes;

@@ -169,3 +169,96 @@ nodes:
     s.sh("ping -c1 -W2 172.20.20.99 && ping -c1 -W2 3fff:172:20:20::99").ok();
     s.gone(&lab);
 }
+
+/// A router of several cards, each a container, after the example of the vendors'.
+const CHASSIS: &str = r#"
+schema: 1
+names: [e2e_chassis]
+description: cards that share one network namespace
+class: container
+interfaces: {pattern: 'e\d+-\d+'}
+env:
+  default:
+    SLOT: "{{ .Slot }}"
+    CARD: "{{ .Component.Type }}"
+    ALL: same
+  lines: |
+    {{- range .Component.MDA }}
+    MDA_{{ .Slot }}={{ .Type }}
+    {{- end }}
+late:
+  env: {ADDRESS: "{{ .MgmtIPv4Address }}"}
+  binds: ['{{ if eq .Slot "A" }}{{ .NodeDir }}/flash:/flash{{ end }}']
+directories: ['{{ if eq .Slot "A" }}flash{{ end }}']
+parts:
+  from: components
+  name: "{{ .Node }}-{{ .Slot | ToLower }}"
+  least: 2
+"#;
+
+#[test]
+fn a_node_of_several_containers() {
+    let s = Sandbox::new();
+    s.file("netloom-kinds/e2e_chassis/kind.yml", CHASSIS);
+    let lab = s.lab(
+        "chassis",
+        &format!(
+            r#"
+defaults: {{image: {SMALL}}}
+nodes:
+  r:
+    kind: e2e_chassis
+    env: {{ALL: mine}}
+    ports: ["18083:80"]
+    exec: ["touch /once"]
+    components:
+      - {{slot: 1, type: iom, env: {{EXTRA: "yes"}}, mda: [{{slot: 1, type: me6}}]}}
+      - {{slot: B, type: cpm}}
+      - {{slot: A, type: cpm}}
+  h: {{kind: linux, stages: {{create: {{wait-for: [{{node: r, stage: create}}]}}}}}}
+links:
+  - {{endpoints: ["r:e1-1", "h:eth1"], ipv4: [10.0.0.1/30, 10.0.0.2/30]}}
+"#
+        ),
+    );
+    s.deploy(&lab);
+    let env = |node: &str| {
+        s.asks(
+            &lab,
+            node,
+            "env | grep -e SLOT -e CARD -e MDA -e ALL -e EXTRA -e '^ADDRESS' | grep -v CLAB | sort",
+        )
+    };
+    assert_eq!(env("r-1"), "ADDRESS=172.20.20.2\nALL=mine\nCARD=iom\nEXTRA=yes\nMDA_1=me6\nSLOT=1");
+    assert_eq!(env("r-a"), "ADDRESS=172.20.20.2\nALL=mine\nCARD=cpm\nSLOT=A");
+    assert_eq!(env("r"), env("r-a"), "the control card answers to the node's name");
+    let namespace = |node: &str| s.asks(&lab, node, "readlink /proc/self/ns/net");
+    assert_eq!(namespace("r-1"), namespace("r-a"), "one network namespace");
+    s.exec(&lab, "h", "ping -c1 -W2 10.0.0.1 && ping -c1 -W2 r && ping -c1 -W2 r-a").ok();
+    s.exec(&lab, "r-a", "test -d /flash && test -e /once").ok();
+    s.exec(&lab, "r-b", "test -d /flash || test -e /once").fails();
+    let rows = s.with("inspect", &lab, &["-f", "json"]).run().ok().json();
+    assert_eq!(rows["chassis"].as_array().map(Vec::len), Some(4), "{rows}");
+
+    // A card more, and one less: the others run on.
+    s.exec(&lab, "r-a", "touch /mine").ok();
+    let text = std::fs::read_to_string(&lab).expect("the file");
+    std::fs::write(&lab, text.replace("slot: B, type", "slot: 2, type")).expect("write the file");
+    s.deploy(&lab);
+    s.exec(&lab, "r-2", "true").ok();
+    s.exec(&lab, "r-b", "true").code(4);
+    s.exec(&lab, "r-a", "test -e /mine").ok();
+    s.with("stop", &lab, &["--node", "r"]).run().ok();
+    s.with("deploy", &lab, &[]).run().ok();
+    s.exec(&lab, "r-1", "true").ok();
+    s.with("destroy", &lab, &["--node-filter", "r"]).run().ok();
+    s.exec(&lab, "r-1", "true").code(4);
+    s.exec(&lab, "h", "ip link show eth1").fails();
+
+    // What is wrong with the node is said once.
+    std::fs::write(&lab, text.replace("kind: e2e_chassis", "kind: e2e_chassis, image: no/such"))
+        .expect("write the file");
+    let done = s.with("deploy", &lab, &[]).run().code(3);
+    assert_eq!(done.stderr.matches("error[").count(), 1, "{done}");
+    s.gone(&lab);
+}
