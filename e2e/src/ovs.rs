@@ -37,6 +37,12 @@ impl OpenVSwitch {
         OpenVSwitch { database, switch }
     }
 
+    /// Ends the switch alone; the database goes with the sandbox.
+    pub fn stop_switch(self) {
+        self.switch.signal(Signal::SIGKILL);
+        self.switch.finish();
+    }
+
     /// Ends both.
     pub fn stop(self) {
         for daemon in [self.switch, self.database] {

@@ -14,6 +14,14 @@ const VSCTL: Program = Program { name: "ovs-vsctl", package: "openvswitch-switch
 /// Seconds the switch has to take a port.
 const PATIENCE: &str = "--timeout=10";
 
+/// How an error of a switch that did not take a port in time begins.
+const NO_ANSWER: &str = "had no answer in 10 seconds";
+
+/// Whether the switch itself is away, and not one port at fault.
+pub fn away(error: &Error) -> bool {
+    matches!(error, Error::Program { status, .. } if status == NO_ANSWER)
+}
+
 /// What the switch has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switch {
@@ -41,30 +49,60 @@ pub fn program() -> Option<PathBuf> {
 pub fn observe(host: &Netns) -> Result<Switch> {
     let action = "ask Open vSwitch for its bridges";
     let bridges = run(host, action, &[PATIENCE.into(), "list-br".into()])?;
-    let query = ["--format=json", "--columns=name,external_ids", "list", "Port"];
-    let arguments: Vec<String> = [PATIENCE].into_iter().chain(query).map(str::to_owned).collect();
-    let table = run(host, "ask Open vSwitch for its ports", &arguments)?;
-    let ports = ports(&table).ok_or_else(|| Error::Answer {
-        action: "read".into(),
-        subject: "the ports of Open vSwitch".into(),
-        reason: table.trim().chars().take(200).collect(),
-    })?;
+    let table = list(host, "Port", "name,external_ids")?;
+    let ports = ports(&table).ok_or_else(|| unread(&table))?;
     Ok(Switch { bridges: bridges.lines().map(str::to_owned).collect(), ports })
 }
 
-/// Ports of one bridge.
+/// Ports of one bridge that the switch has in use.
 pub fn ports_of(host: &Netns, bridge: &str) -> Result<BTreeSet<String>> {
     let arguments = [PATIENCE, "list-ports", bridge].map(str::to_owned);
     let list = run(host, "ask Open vSwitch for its ports", &arguments)?;
-    Ok(list.lines().map(str::to_owned).collect())
+    let broken = broken(host)?;
+    Ok(list.lines().filter(|l| !broken.contains(*l)).map(str::to_owned).collect())
+}
+
+/// Interfaces that stand in the database, and that the switch could not open or has not taken.
+fn broken(host: &Netns) -> Result<BTreeSet<String>> {
+    let table = list(host, "Interface", "name,ofport")?;
+    let rows = rows(&table).ok_or_else(|| unread(&table))?;
+    // None yet, or that of something that went wrong.
+    let wrong = rows.into_iter().filter(|(_, port)| port.as_i64().is_none_or(|n| n <= 0));
+    Ok(wrong.map(|(name, _)| name).collect())
+}
+
+/// Two columns of a table, as JSON.
+fn list(host: &Netns, table: &str, columns: &str) -> Result<String> {
+    let columns = format!("--columns={columns}");
+    let arguments = [PATIENCE, "--format=json", &columns, "list", table].map(str::to_owned);
+    run(host, "ask Open vSwitch for its ports", &arguments)
+}
+
+fn unread(table: &str) -> Error {
+    Error::Answer {
+        action: "read".into(),
+        subject: "the ports of Open vSwitch".into(),
+        reason: table.trim().chars().take(200).collect(),
+    }
 }
 
 /// Makes interfaces ports of bridges for a lab, in one transaction; those that are stay.
 ///
 /// # Errors
-/// The switch does not answer, a bridge is not there, or an interface is a port of another one:
-/// nothing was changed then.
+/// The switch does not answer, a bridge is not there, an interface is a port of another one or
+/// cannot be opened: none of them is a port of this lab then.
 pub fn ensure(host: &Netns, list: &[Port<'_>], lab: &str) -> Result<()> {
+    let done = add(host, list, lab);
+    if done.is_err() {
+        // What could not be opened stands in the database all the same.
+        let interfaces: Vec<&str> = list.iter().map(|p| p.interface).collect();
+        // The error of interest is the first one.
+        let _ = ensure_absent(host, &interfaces, lab);
+    }
+    done
+}
+
+fn add(host: &Netns, list: &[Port<'_>], lab: &str) -> Result<()> {
     if list.is_empty() {
         return Ok(());
     }
@@ -81,6 +119,10 @@ pub fn ensure(host: &Netns, list: &[Port<'_>], lab: &str) -> Result<()> {
 /// Takes interfaces out of their bridges, as far as they are in one for this lab. The switch is not
 /// waited for: what its database does not name it lets go of.
 pub fn ensure_absent(host: &Netns, interfaces: &[&str], lab: &str) -> Result<()> {
+    // Where the program is gone, so are the bridges.
+    if program().is_none() {
+        return Ok(());
+    }
     let mine = mine(host, lab)?;
     let wanted = interfaces.iter().filter(|i| mine.contains(**i)).map(|i| (*i).to_owned());
     remove(host, wanted.collect())
@@ -88,6 +130,9 @@ pub fn ensure_absent(host: &Netns, interfaces: &[&str], lab: &str) -> Result<()>
 
 /// Takes every port of a lab out.
 pub fn forget(host: &Netns, lab: &str) -> Result<()> {
+    if program().is_none() {
+        return Ok(());
+    }
     remove(host, mine(host, lab)?.into_iter().collect())
 }
 
@@ -124,7 +169,7 @@ fn run(host: &Netns, action: &str, arguments: &[String]) -> Result<String> {
     if let Error::Program { status, stderr, .. } = &mut error {
         // It gives up by the signal of its own alarm.
         if output.status.signal() == Some(nix::libc::SIGALRM) {
-            *status = "had no answer in 10 seconds".into();
+            *status = NO_ANSWER.into();
             *stderr = "is ovs-vswitchd running?".into();
         } else if stderr.contains("database connection failed") {
             stderr.push_str("; is the service `openvswitch-switch` running?");
@@ -133,13 +178,18 @@ fn run(host: &Netns, action: &str, arguments: &[String]) -> Result<String> {
     Err(error)
 }
 
-/// Names and external ids of a listing in JSON (RFC 7047, section 5.1).
-fn ports(text: &str) -> Option<BTreeMap<String, Option<String>>> {
+/// Names and second columns of a listing in JSON (RFC 7047, section 5.1).
+fn rows(text: &str) -> Option<Vec<(String, serde_json::Value)>> {
     let table: serde_json::Value = serde_json::from_str(text).ok()?;
+    let rows = table.get("data")?.as_array()?;
+    rows.iter().map(|row| Some((row.get(0)?.as_str()?.to_owned(), row.get(1)?.clone()))).collect()
+}
+
+/// Names of ports and whose they are.
+fn ports(text: &str) -> Option<BTreeMap<String, Option<String>>> {
     let mut out = BTreeMap::new();
-    for row in table.get("data")?.as_array()? {
-        let name = row.get(0)?.as_str()?.to_owned();
-        let pairs = row.get(1)?.get(1)?.as_array()?;
+    for (name, ids) in rows(text)? {
+        let pairs = ids.get(1)?.as_array()?;
         let value = |pair: &serde_json::Value| {
             (pair.get(0)?.as_str()? == "netloom")
                 .then(|| pair.get(1)?.as_str().map(str::to_owned))?

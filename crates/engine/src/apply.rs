@@ -54,7 +54,7 @@ impl Apply<'_> {
         let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         // Files wait for the disk, namespaces for the kernel.
         let (files, namespaces) = std::thread::scope(|scope| {
-            let files = scope.spawn(move || self.files(objects, names));
+            let files = scope.spawn(move || self.files(names));
             let namespaces = self.namespaces(objects, record);
             (files.join(), namespaces)
         });
@@ -281,7 +281,7 @@ impl Apply<'_> {
     }
 
     /// Lab directory, files the kinds generate, names.
-    fn files(&self, objects: &Objects, before: &str) -> Result<String, EngineError> {
+    fn files(&self, before: &str) -> Result<String, EngineError> {
         labdir::make(&self.lab.dir)?;
         for (spec, files) in self.decision.specs.values() {
             files::write(files)?;
@@ -293,7 +293,7 @@ impl Apply<'_> {
                 }
             }
         }
-        self.engine.write_names(self.lab, objects, before)
+        self.engine.write_names(self.lab, self.decision, before)
     }
 
     fn start(

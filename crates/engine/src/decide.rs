@@ -37,7 +37,8 @@ pub struct Decision {
     pub detached: HashSet<String>,
     /// The host.
     pub machine: Machine,
-    images: HashMap<String, Arc<Image>>,
+    /// Image of each node that runs.
+    pub images: HashMap<String, Arc<Image>>,
 }
 
 impl Decision {
@@ -58,8 +59,22 @@ impl Engine {
         ledger: &Ledger,
         found: &mut Diagnostics,
     ) -> Result<Decision, EngineError> {
-        let machine = Machine::observe()?;
+        let mut machine = Machine::observe()?;
         let record = LabRecord::load(&self.directories, &lab.name)?;
+        // A lab that is to be unmade first takes along what it alone has.
+        let keeps = options.remake.as_ref().is_some_and(|how| how.keep_mgmt_net);
+        let mut cleared = None;
+        if runtime.is_none() && record.is_some() && !keeps {
+            let left = cleared.insert(ledger.clone());
+            left.networks.retain(|_, network| {
+                let stays = network.users.keys().any(|user| *user != lab.name);
+                if !stays && !network.foreign_bridge {
+                    machine.forget(&network.bridge);
+                }
+                stays
+            });
+        }
+        let ledger = cleared.as_ref().unwrap_or(ledger);
         let others = self.other_containers(&lab.name)?;
         let topology = lab.topology_file.parent().unwrap_or(Path::new("/"));
         let paths = Paths { topology, home: &options.home, directories: &self.directories };

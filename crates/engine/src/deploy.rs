@@ -4,17 +4,15 @@ use crate::apply::Apply;
 use crate::decide::Decision;
 use crate::destroy::DestroyOptions;
 use crate::exec::Selection;
-use crate::ledger::{Ledger, Locked};
+use crate::ledger::{Ledger, note_shared};
+use crate::names::NameWriter;
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
-use crate::wire::mgmt_spec;
-use crate::{Engine, EngineError, digest, files, hosts, hostwide};
-use netloom_datapath::{Netns, mgmt};
-use netloom_diag::{Diagnostic, Diagnostics};
+use crate::{Engine, EngineError, digest, hosts, hostwide, prepare, tunnel};
+use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
-use netloom_topology::{EndpointNode, Lab, with_parts};
-use std::borrow::Cow;
+use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -95,8 +93,9 @@ impl Engine {
         options: &DeployOptions,
         found: &mut Diagnostics,
     ) -> Result<Planned, EngineError> {
-        let lab = filtered(lab, &options.node_filter);
-        let lab = in_parts(&lab, options)?;
+        let lab = prepare::filtered(lab, &options.node_filter);
+        let lab = prepare::in_parts(&lab, options)?;
+        let lab = tunnel::looked_up(&lab);
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
         let runtime = if options.remake.is_some() { None } else { self.runtime(&lab.name)? };
@@ -117,8 +116,9 @@ impl Engine {
         report: &dyn Reporter,
     ) -> Result<Deployed, EngineError> {
         need_root("deploying a lab")?;
-        let lab = filtered(lab, &options.node_filter);
-        let lab = in_parts(&lab, options)?;
+        let lab = prepare::filtered(lab, &options.node_filter);
+        let lab = prepare::in_parts(&lab, options)?;
+        let lab = tunnel::looked_up(&lab);
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
@@ -259,14 +259,16 @@ impl Engine {
         if let Some(network) = network {
             let alone = network.users.keys().all(|name| *name == lab.name);
             let publishes = objects.nodes.iter().any(|n| !n.ports.is_empty());
-            for complaint in make_network(&mut locked, network, alone && !idle, publishes)? {
+            for complaint in
+                hostwide::make_network(&mut locked, network, alone && !idle, publishes)?
+            {
                 report.event(Event::Warning(complaint));
             }
         }
         drop(locked);
         let mut done = Deployed::default();
         if idle {
-            record.names = self.write_names(lab, objects, &names)?;
+            record.names = self.write_names(lab, &decision, &names)?;
         } else {
             let runtime = Arc::new(NativeRuntime::open(&self.directories.native(&lab.name, self))?);
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtime };
@@ -388,13 +390,13 @@ impl Engine {
     pub(crate) fn write_names(
         &self,
         lab: &Lab,
-        objects: &Objects,
+        decision: &Decision,
         before: &str,
     ) -> Result<String, EngineError> {
-        let lines = hosts::lab_lines(lab, objects);
+        let lines = hosts::lab_lines(lab, &decision.planned.objects);
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let names = digest::of_names(lab, &lines, &resolv);
-        let mut writer = files::NameWriter {
+        let mut writer = NameWriter {
             directories: &self.directories,
             lab,
             lines: &lines,
@@ -402,31 +404,13 @@ impl Engine {
             unchanged: before == names,
             layers: HashSet::new(),
         };
-        for (node, _) in lab.nodes.iter().zip(&objects.nodes).filter(|(_, o)| o.container) {
-            writer.write(node)?;
+        for node in &lab.nodes {
+            if let Some(image) = decision.images.get(&node.name) {
+                writer.write(node, image)?;
+            }
         }
         Ok(names)
     }
-}
-
-/// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
-/// is on it. Gives what the user should hear.
-fn make_network(
-    locked: &mut Locked,
-    network: &Network,
-    quiet: bool,
-    publishes: bool,
-) -> Result<Vec<String>, EngineError> {
-    let host = Netns::current()?;
-    let mut spec = mgmt_spec(network)?;
-    spec.quiet = quiet;
-    hostwide::note(&host, locked, &spec)?;
-    mgmt::ensure(&host, &spec)?;
-    // The bridge's own settings are there only now.
-    if publishes && spec.foreign {
-        hostwide::note_published(&host, locked, &spec.bridge)?;
-    }
-    hostwide::let_through(&host, locked, network)
 }
 
 pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {
@@ -436,43 +420,5 @@ pub(crate) fn need_root(what: &str) -> Result<(), EngineError> {
             what: what.into(),
             why: "namespaces and mounts are made with the rights of root; run it with sudo".into(),
         }),
-    }
-}
-
-/// The lab with a node for every container of nodes that have several.
-fn in_parts<'a>(lab: &'a Lab, options: &DeployOptions) -> Result<Cow<'a, Lab>, EngineError> {
-    with_parts(lab, &options.home).map_err(|why| {
-        let mut found = Diagnostics::default();
-        found.push(Diagnostic::error("kind-template", why));
-        EngineError::Refused(found)
-    })
-}
-
-/// The lab without the nodes that are not meant, and without links that would end nowhere.
-fn filtered<'a>(lab: &'a Lab, names: &[String]) -> Cow<'a, Lab> {
-    if names.is_empty() {
-        return Cow::Borrowed(lab);
-    }
-    let mut lab = lab.clone();
-    lab.nodes.retain(|n| names.contains(&n.name));
-    lab.links.retain(|l| {
-        l.endpoints.iter().all(|e| match &e.node {
-            EndpointNode::Node(n) => names.contains(n),
-            _ => true,
-        })
-    });
-    Cow::Owned(lab)
-}
-
-/// What the lab takes of the host's names and ports.
-pub(crate) fn note_shared(ledger: &mut Ledger, lab: &str, objects: &[&Objects]) {
-    ledger.ports.retain(|_, l| l != lab);
-    for port in objects.iter().flat_map(|o| &o.nodes).flat_map(|n| &n.ports) {
-        ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.to_string());
-    }
-    ledger.interfaces.retain(|_, l| l != lab);
-    let ends = objects.iter().flat_map(|o| &o.links).flat_map(|l| l.ends());
-    for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
-        ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.to_string());
     }
 }

@@ -174,12 +174,14 @@ impl Engine {
             alone || l.ends().any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
         };
         let links: Vec<_> = objects.links.iter().filter(by_hand).collect();
-        let failures = wires.remove(&links)?;
+        let mut failures = wires.remove(&links)?;
         wires.remove_bridges(
             objects.nodes.iter().filter(|n| matches!(n.namespace, NamespaceOf::Other { .. })),
         )?;
         let mut host = Socket::open_in(&machine.netns)?;
-        leave_switches(&machine.netns, lab, objects)?;
+        if let Err(e) = leave_switches(&machine.netns, lab, objects) {
+            failures.push(Failure::new("ports of Open vSwitch", e.to_string()));
+        }
         link::delete_group(&mut host, group)?;
         if failures.is_empty() { Ok(()) } else { Err(EngineError::NotRemoved(failures)) }
     }
@@ -238,7 +240,7 @@ impl Engine {
             }
             let network = network.clone();
             if network.foreign_bridge {
-                hostwide::withdraw(&host, &mut locked, &network.bridge)?;
+                hostwide::withdraw(&host, &mut locked, &mgmt_spec(&network)?)?;
             }
             hostwide::stop_letting(&host, &mut locked, name)?;
             mgmt::remove(&host, &mgmt_spec(&network)?)?;
@@ -280,8 +282,7 @@ impl Engine {
 /// Takes the lab's ports out of Open vSwitch, before their interfaces go.
 fn leave_switches(host: &Netns, lab: &str, objects: &Objects) -> Result<(), EngineError> {
     let known = objects.links.iter().flat_map(|l| l.ends()).any(|e| e.switch.is_some());
-    // Where the program is gone, so are the bridges.
-    if ovs::program().is_none() || !(known || objects.nodes.is_empty()) {
+    if !(known || objects.nodes.is_empty()) {
         return Ok(());
     }
     match ovs::forget(host, lab) {

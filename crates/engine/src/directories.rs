@@ -55,10 +55,10 @@ impl Directories {
         self.lab(lab).join("nodes").join(node)
     }
 
-    /// Layer with the names of a lab, laid over the images of all nodes with the same resolvers.
-    pub fn names(&self, lab: &str, node: &Node) -> PathBuf {
-        let dns = serde_json::to_vec(&node.dns).unwrap_or_default();
-        let hash = Sha256::digest(dns);
+    /// Layer with the names of a lab, laid over the images of all nodes with the same resolvers and
+    /// an equal `/etc` (mode, user, group).
+    pub fn names(&self, lab: &str, node: &Node, etc: (u32, u32, u32)) -> PathBuf {
+        let hash = Sha256::digest(serde_json::to_vec(&(&node.dns, etc)).unwrap_or_default());
         let key: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
         self.lab(lab).join("names").join(key)
     }

@@ -1,16 +1,15 @@
-//! Files of a node on disk: what its kind generates, hosts and resolver.
+//! Files of a node on disk that its kind generates.
 
+use crate::EngineError;
 use crate::deploy::DeployOptions;
-use crate::{Directories, EngineError, hosts};
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
     FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
 };
-use std::collections::HashSet;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What the kind of a node adds, with everything known now; `links` are those that end at it.
 pub fn render(
@@ -94,101 +93,4 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
     };
     write().map_err(wrong)?;
     Ok(())
-}
-
-/// Whether a node gets the lab's names from a layer over its image, which all nodes share: thousands
-/// of files with thousands of lines are too much for a disk. What a node changes stays its own. Nodes
-/// off the management network have a line of their own, and the host itself is no image.
-pub fn shares_names(node: &Node) -> bool {
-    node.managed() && node.image != "host"
-}
-
-/// Files in `/etc` that are bound into this node alone.
-pub fn own_names(node: &Node) -> &'static [&'static str] {
-    if shares_names(node) { &["hostname"] } else { &["hosts", "resolv.conf", "hostname"] }
-}
-
-/// Writes hosts, resolver and host name files of a lab's nodes. What is there stays when nothing
-/// has changed.
-pub struct NameWriter<'a> {
-    /// Where.
-    pub directories: &'a Directories,
-    /// Whose.
-    pub lab: &'a Lab,
-    /// Lines of all nodes.
-    pub lines: &'a str,
-    /// The host's resolver file.
-    pub resolv: &'a str,
-    /// Whether all that is written comes from what was written before.
-    pub unchanged: bool,
-    /// Layers that are written already.
-    pub layers: HashSet<PathBuf>,
-}
-
-impl NameWriter<'_> {
-    /// Writes the files of a node.
-    pub fn write(&mut self, node: &Node) -> Result<(), EngineError> {
-        let folder = self.directories.node(&self.lab.name, &node.name);
-        fs::create_dir_all(&folder)?;
-        let hostname = hostname(node);
-        for name in own_names(node) {
-            let text = match *name {
-                "hosts" => hosts::hosts(Some((node, hostname)), self.lines),
-                "resolv.conf" => hosts::resolv(node, self.resolv),
-                _ => format!("{hostname}\n"),
-            };
-            self.put(&folder.join(name), &text)?;
-        }
-        if shares_names(node) {
-            self.share(node, &folder.join("root"))?;
-        }
-        Ok(())
-    }
-
-    fn share(&mut self, node: &Node, private: &Path) -> Result<(), EngineError> {
-        let layer = self.directories.names(&self.lab.name, node);
-        let fresh = self.layers.insert(layer.clone());
-        let etc = layer.join("etc");
-        if fresh {
-            readable(&layer)?;
-            readable(&etc)?;
-        }
-        for name in ["hosts", "resolv.conf"] {
-            let text = || match name {
-                "hosts" => hosts::hosts(None, self.lines),
-                _ => hosts::resolv(node, self.resolv),
-            };
-            if fresh {
-                self.put(&etc.join(name), &text())?;
-                fs::set_permissions(etc.join(name), std::fs::Permissions::from_mode(0o644))?;
-            }
-            // One that the node has changed is its own, and hides the shared one.
-            let own = || netloom_runtime_native::changed(private, &format!("etc/{name}"));
-            if let Some(mut own) = (!self.unchanged).then(own).flatten() {
-                own.set_len(0)?;
-                own.write_all(text().as_bytes())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes in place, so that a running node sees it too.
-    fn put(&self, path: &Path, text: &str) -> Result<(), EngineError> {
-        if !(self.unchanged && path.exists()) {
-            fs::write(path, text)?;
-        }
-        Ok(())
-    }
-}
-
-/// Makes a folder that everybody in a container may look into, whatever the mask of who deploys.
-fn readable(folder: &Path) -> Result<(), EngineError> {
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-/// Host name of a node.
-pub fn hostname(node: &Node) -> &str {
-    if node.hostname.is_empty() { &node.name } else { &node.hostname }
 }

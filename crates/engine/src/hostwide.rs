@@ -3,11 +3,33 @@
 
 use crate::EngineError;
 use crate::ledger::Locked;
-use netloom_datapath::mgmt::{MgmtSpec, forward};
-use netloom_datapath::{Netns, Socket, addr, sysctl};
+use crate::wire::mgmt_spec;
+use netloom_datapath::mgmt::MgmtSpec;
+use netloom_datapath::mgmt::forward::{self, Way};
+use netloom_datapath::{Netns, Socket, addr, mgmt, sysctl};
 use netloom_plan::Network;
 use nix::errno::Errno;
 use std::collections::HashSet;
+
+/// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
+/// is on it. Gives what the user should hear.
+pub fn make_network(
+    locked: &mut Locked,
+    network: &Network,
+    quiet: bool,
+    publishes: bool,
+) -> Result<Vec<String>, EngineError> {
+    let host = Netns::current()?;
+    let mut spec = mgmt_spec(network)?;
+    spec.quiet = quiet;
+    note(&host, locked, &spec)?;
+    mgmt::ensure(&host, &spec)?;
+    // The bridge's own settings are there only now.
+    if publishes && spec.foreign {
+        note_published(&host, locked, &spec.bridge)?;
+    }
+    let_through(&host, locked, network)
+}
 
 /// Turning these on or off turns others on or off with them, so they are put back first.
 const SWITCHES: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
@@ -108,15 +130,23 @@ fn keep_learned_routes(host: &Netns, locked: &mut Locked) -> Result<(), EngineEr
 /// Bridges that programs of the host need no way over any more, as no port of a lab there is
 /// published, no longer take what is meant for the loopback address.
 pub fn close_loopback(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
-    let publishing: HashSet<&String> = locked.ledger.ports.values().collect();
-    let mut closed = Vec::new();
-    for network in locked.ledger.networks.values() {
-        if !network.users.keys().any(|lab| publishing.contains(lab)) {
-            closed.push(route_localnet(&network.bridge));
-        }
-    }
-    for key in closed {
-        let before = locked.ledger.sysctls.remove(&key).unwrap_or_else(|| "0".into());
+    let ledger = &locked.ledger;
+    let publishing: HashSet<&String> = ledger.ports.values().collect();
+    let publishes = |n: &Network| n.users.keys().any(|lab| publishing.contains(lab));
+    let networks = ledger.networks.values();
+    let open: HashSet<&str> =
+        networks.clone().filter(|n| publishes(n)).map(|n| n.bridge.as_str()).collect();
+    let shut: Vec<(String, bool)> = networks
+        .filter(|n| !open.contains(n.bridge.as_str()))
+        .map(|n| (route_localnet(&n.bridge), n.foreign_bridge))
+        .collect();
+    for (key, foreign) in shut {
+        let before = match locked.ledger.sysctls.remove(&key) {
+            Some(before) => before,
+            // One that was there before us, and that we never touched.
+            None if foreign => continue,
+            None => "0".into(),
+        };
         if sysctl::read(host, &key).is_ok_and(|now| now.trim() == "1" && before.trim() != "1") {
             sysctl::write(host, &key, &before)?;
         }
@@ -155,14 +185,22 @@ pub fn restore(host: &Netns, locked: &mut Locked) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Takes the addresses off a bridge that is not ours.
-pub fn withdraw(host: &Netns, locked: &mut Locked, bridge: &str) -> Result<(), EngineError> {
+/// Takes a network's addresses off a bridge that is not ours; those of other networks there stay.
+pub fn withdraw(host: &Netns, locked: &mut Locked, spec: &MgmtSpec) -> Result<(), EngineError> {
+    let bridge = &spec.bridge;
+    let Some(added) = locked.ledger.added.get_mut(bridge) else { return Ok(()) };
     let mut socket = Socket::open_in(host)?;
-    for text in locked.ledger.added.remove(bridge).unwrap_or_default() {
-        match addr::ensure_absent(&mut socket, bridge, text.parse()?) {
+    for gateway in &spec.gateways {
+        if !added.remove(&gateway.to_string()) {
+            continue;
+        }
+        match addr::ensure_absent(&mut socket, bridge, *gateway) {
             Err(e) if !matches!(e.errno(), None | Some(Errno::ENODEV)) => return Err(e.into()),
             _ => {}
         }
+    }
+    if added.is_empty() {
+        locked.ledger.added.remove(bridge);
     }
     Ok(())
 }
@@ -174,10 +212,15 @@ pub fn let_through(
     locked: &mut Locked,
     network: &Network,
 ) -> Result<Vec<String>, EngineError> {
-    if !network.external_access {
-        stop_letting(host, locked, &network.name)?;
-        return Ok(Vec::new());
-    }
+    let way = match network.external_access {
+        true => Way::OutAndIn,
+        // Bridges filter nothing themselves, unless somebody wants them to (Docker does).
+        false if filters_bridges(host) => Way::Within,
+        false => {
+            stop_letting(host, locked, &network.name)?;
+            return Ok(Vec::new());
+        }
+    };
     let complaint = |e: netloom_datapath::Error| {
         format!(
             "this host may drop what nodes send out of it ({e}); let `{}` through its forwarding \
@@ -198,8 +241,14 @@ pub fn let_through(
     let further = network.further();
     let mut bridges = vec![network.bridge.as_str()];
     bridges.extend(further.iter().map(|(bridge, ..)| bridge.as_str()));
-    let tried = chains.iter().map(|c| forward::open(host, c, &network.name, &bridges));
+    let tried = chains.iter().map(|c| forward::open(host, c, &network.name, &bridges, way));
     Ok(tried.filter_map(Result::err).map(complaint).collect())
+}
+
+/// Whether what crosses a bridge goes through the host's forwarding rules.
+fn filters_bridges(host: &Netns) -> bool {
+    let on = |key| sysctl::read(host, key).is_ok_and(|value| value.trim() == "1");
+    on("bridge/bridge-nf-call-iptables") || on("bridge/bridge-nf-call-ip6tables")
 }
 
 /// Takes the rules back that let a network through.

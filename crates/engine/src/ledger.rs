@@ -2,7 +2,7 @@
 
 use crate::record::{Lock, lock_file, read_json, write_json};
 use crate::{Directories, EngineError};
-use netloom_plan::Network;
+use netloom_plan::{NamespaceOf, Network, Objects};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -68,6 +68,19 @@ impl Ledger {
         }
         ledger.boot = boot.trim().into();
         Ok(Locked { ledger, path: path(directories), _lock: lock })
+    }
+}
+
+/// What the lab takes of the host's names and ports.
+pub fn note_shared(ledger: &mut Ledger, lab: &str, objects: &[&Objects]) {
+    ledger.ports.retain(|_, l| l != lab);
+    for port in objects.iter().flat_map(|o| &o.nodes).flat_map(|n| &n.ports) {
+        ledger.ports.insert(Ledger::port(port.host_port, &port.protocol), lab.to_string());
+    }
+    ledger.interfaces.retain(|_, l| l != lab);
+    let ends = objects.iter().flat_map(|o| &o.links).flat_map(|l| l.ends());
+    for end in ends.filter(|e| e.namespace == NamespaceOf::Host) {
+        ledger.interfaces.entry(end.interface.clone()).or_insert_with(|| lab.to_string());
     }
 }
 

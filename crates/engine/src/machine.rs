@@ -41,6 +41,12 @@ impl Machine {
         Ok(Machine { netns, links: Vec::new(), subnets: Vec::new() })
     }
 
+    /// Leaves an interface out, with the subnets on it.
+    pub fn forget(&mut self, name: &str) {
+        self.links.retain(|l| l.name != name);
+        self.subnets.retain(|(_, what)| !what.ends_with(&format!(" on {name}")));
+    }
+
     /// The interface of a name, alternative names included.
     pub fn link(&self, name: &str) -> Option<&LinkInfo> {
         self.links.iter().find(|l| l.name == name || l.altnames.iter().any(|a| a == name))

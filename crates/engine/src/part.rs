@@ -1,9 +1,9 @@
 //! Taking some nodes out of a running lab; the others, and their links with each other, stay.
 
 use crate::apply::owns_namespace;
-use crate::deploy::{need_root, note_shared};
+use crate::deploy::need_root;
 use crate::destroy::{DestroyOptions, group};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, note_shared};
 use crate::machine::Machine;
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};

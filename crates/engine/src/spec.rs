@@ -1,6 +1,7 @@
 //! A node of the topology as a container: every key honoured, or named in a warning.
 
-use crate::{Directories, files};
+use crate::Directories;
+use crate::names::{SharedNames, hostname};
 use netloom_image::Image;
 use netloom_plan::{NamespaceOf, NodeObject};
 use netloom_runtime::{
@@ -94,10 +95,9 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     }
     let folder = paths.directories.node(&lab.name, &node.name);
     let mut layers = image.layers.clone();
-    if files::shares_names(node) {
-        layers.insert(0, paths.directories.names(&lab.name, node));
-    }
-    for name in files::own_names(node) {
+    let shared = SharedNames::of(paths.directories, lab, node, image);
+    layers.splice(0..0, shared.iter().map(|s| s.layer.clone()));
+    for name in SharedNames::own(shared.as_ref()) {
         let target = Path::new("/etc").join(name);
         if !binds.iter().any(|b| b.target == target) {
             binds.push(Bind {
@@ -124,7 +124,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         },
         cgroupns: if node.cgroupns_mode == "host" { CgroupNs::Host } else { CgroupNs::Private },
         cgroup_parent: (!node.cgroup_parent.is_empty()).then(|| node.cgroup_parent.clone()),
-        hostname: files::hostname(node).to_string(),
+        hostname: hostname(node).to_string(),
         argv: argv(node, image),
         env: environment(parts),
         cwd: match image.config.working_dir.as_str() {
@@ -209,7 +209,7 @@ fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = BTreeMap::from([
         ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
         ("TERM".into(), "xterm".into()),
-        ("HOSTNAME".into(), files::hostname(node).to_string()),
+        ("HOSTNAME".into(), hostname(node).to_string()),
     ]);
     for line in &image.config.env {
         if let Some((k, v)) = line.split_once('=') {

@@ -4,6 +4,9 @@ use crate::EngineError;
 use netloom_datapath::Netns;
 use netloom_datapath::link::vxlan::VxlanSpec;
 use netloom_plan::VxlanParameters;
+use netloom_topology::{Lab, LinkKind, Tunnel};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 
 /// A tunnel interface of that name in a namespace.
@@ -22,12 +25,46 @@ pub fn tunnel<'a>(
     Ok(spec)
 }
 
-/// The address of a tunnel's other end, written as one or as a name that is looked up now.
-pub fn remote(text: &str) -> Result<IpAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
+/// The lab with addresses for the names tunnels lead to, as they are now; names that lead nowhere
+/// stay. All are asked for at once, and before anything is locked: a name server may be slow.
+pub fn looked_up(lab: &Lab) -> Cow<'_, Lab> {
+    let mut found: BTreeMap<String, Option<IpAddr>> = BTreeMap::new();
+    for tunnel in lab.links.iter().filter_map(|l| tunnel_of(&l.kind)) {
+        if tunnel.remote.parse::<IpAddr>().is_err() {
+            found.insert(tunnel.remote.clone(), None);
+        }
     }
-    let mut found =
-        (text, 0).to_socket_addrs().map_err(|e| format!("`{text}` leads to no address: {e}"))?;
-    found.next().map(|a| a.ip()).ok_or_else(|| format!("`{text}` leads to no address"))
+    if found.is_empty() {
+        return Cow::Borrowed(lab);
+    }
+    std::thread::scope(|scope| {
+        for (name, address) in &mut found {
+            scope.spawn(|| {
+                let first = (name.as_str(), 0).to_socket_addrs().ok().and_then(|mut a| a.next());
+                *address = first.map(|a| a.ip());
+            });
+        }
+    });
+    let mut lab = lab.clone();
+    for link in &mut lab.links {
+        if let LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel } = &mut link.kind
+            && let Some(Some(address)) = found.get(&tunnel.remote)
+        {
+            tunnel.remote = address.to_string();
+        }
+    }
+    Cow::Owned(lab)
+}
+
+/// The tunnel of a link that is one.
+pub fn tunnel_of(kind: &LinkKind) -> Option<&Tunnel> {
+    match kind {
+        LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel } => Some(tunnel),
+        _ => None,
+    }
+}
+
+/// The address of a tunnel's other end.
+pub fn remote(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` leads to no address"))
 }

@@ -58,6 +58,9 @@ impl Wires<'_> {
                 failures.push(failure(link, &e));
             }
         }
+        if failures.is_empty() {
+            self.join_switches(list, &mut failures);
+        }
         Ok(failures)
     }
 
@@ -86,15 +89,11 @@ impl Wires<'_> {
                 failures.push(failure(link, &EngineError::Datapath(e)));
             }
         }
-        self.join_switches(list, failures)
+        Ok(())
     }
 
     /// Ends on Open vSwitch bridges become ports of them, all at once.
-    fn join_switches(
-        &self,
-        list: &[&LinkObject],
-        failures: &mut Vec<Failure>,
-    ) -> Result<(), EngineError> {
+    fn join_switches(&self, list: &[&LinkObject], failures: &mut Vec<Failure>) {
         let mut of = Vec::new();
         let mut ports = Vec::new();
         for link in list {
@@ -105,16 +104,17 @@ impl Wires<'_> {
             }
         }
         let host = &self.machine.netns;
-        if ovs::ensure(host, &ports, self.lab).is_ok() {
-            return Ok(());
-        }
-        // All or none were taken; one by one shows which of them it was.
-        for (link, port) in of.into_iter().zip(ports) {
-            if let Err(e) = ovs::ensure(host, &[port], self.lab) {
-                failures.push(failure(link, &e.into()));
+        match ovs::ensure(host, &ports, self.lab) {
+            Ok(()) => {}
+            Err(e) if ovs::away(&e) => {
+                failures.push(Failure::new("ports of Open vSwitch", e.to_string()));
             }
+            // One by one shows which of them it was.
+            Err(_) => failures.extend(of.into_iter().zip(ports).filter_map(|(link, port)| {
+                let e = ovs::ensure(host, &[port], self.lab).err()?;
+                Some(failure(link, &e.into()))
+            })),
         }
-        Ok(())
     }
 
     /// A pair with the end on the host first: only that one takes a bridge and a group at birth.
@@ -199,6 +199,9 @@ impl Wires<'_> {
         if let Some(alias) = link.a.alias.as_ref().filter(|a| found.alias.as_ref() != Some(a)) {
             links::set_alias(&mut socket, name, alias)?;
         }
+        if let Some(bridge) = &link.a.master {
+            links::set_master(&mut socket, name, Some(bridge))?;
+        }
         links::set_up(&mut socket, &link.a.interface)?;
         Ok(())
     }
@@ -226,16 +229,16 @@ impl Wires<'_> {
     }
 
     fn remove_one(&self, link: &LinkObject) -> Result<(), EngineError> {
+        let switched = link.ends().filter(|e| e.switch.is_some());
+        let switched: Vec<&str> = switched.map(|e| e.interface.as_str()).collect();
+        if !switched.is_empty() {
+            ovs::ensure_absent(&self.machine.netns, &switched, self.lab)?;
+        }
         if let Impl::VxlanStitch { device, port, .. } = &link.how {
             let mut host = Socket::open_in(&self.machine.netns)?;
             links::ensure_absent(&mut host, device)?;
             links::ensure_absent(&mut host, port)?;
             return Ok(());
-        }
-        let switched = link.ends().filter(|e| e.switch.is_some());
-        let switched: Vec<&str> = switched.map(|e| e.interface.as_str()).collect();
-        if !switched.is_empty() {
-            ovs::ensure_absent(&self.machine.netns, &switched, self.lab)?;
         }
         // The host's end first: names are our own there. The other end goes with it.
         let mut ends: Vec<&LinkEnd> = link.ends().collect();

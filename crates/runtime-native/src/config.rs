@@ -100,11 +100,6 @@ impl Layout {
         self.state.join("ground")
     }
 
-    /// Lists control groups above those of containers that were made for the lab.
-    pub fn made_groups(&self) -> PathBuf {
-        self.state.join("made-groups")
-    }
-
     pub fn containers(&self) -> PathBuf {
         self.state.join("c")
     }

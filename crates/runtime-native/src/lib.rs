@@ -28,6 +28,7 @@ mod splice;
 mod start;
 pub mod supervisor;
 mod wire;
+mod xattr;
 
 pub use config::NativeConfig;
 pub use leftovers::{Reaped, end, reap_leftovers};

@@ -45,10 +45,10 @@ impl Directory {
         self.0.join("journal")
     }
 
-    /// Writes the specification of a new container; `made` lists control groups made for the lab.
-    pub fn create(&self, spec: &ContainerSpec, made: &Path) -> Result<Record, RuntimeError> {
+    /// Writes the specification of a new container.
+    pub fn create(&self, spec: &ContainerSpec) -> Result<Record, RuntimeError> {
         let failed = |e| RuntimeError::io(format!("write {}", self.spec().display()), e);
-        let group = Group::of(spec, made)?;
+        let group = Group::of(spec)?;
         let id = new_id().map_err(failed)?;
         let record = Record { format: FORMAT, id, spec: spec.clone(), group };
         let text = serde_json::to_vec(&record).map_err(|e| failed(e.into()))?;

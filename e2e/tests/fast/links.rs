@@ -316,3 +316,40 @@ links:
     assert!(s.lab_files().iter().all(|f| !f.contains("/clab-")), "nothing is left of the lab");
     switch.stop();
 }
+
+#[test]
+fn what_open_vswitch_does_not_take_is_said() {
+    let s = Sandbox::new();
+    let switch = OpenVSwitch::start(&s);
+    s.sh("ovs-vsctl --timeout=10 add-br sw0 -- set bridge sw0 datapath_type=netdev").ok();
+    let lab = s.lab(
+        "untaken",
+        &format!(
+            r#"
+nodes:
+  sw0: {{kind: ovs-bridge}}
+  a: {{kind: linux, image: {SMALL}, network-mode: none}}
+links:
+  - endpoints: ["a:eth1", "sw0:p1"]
+  - {{type: dummy, endpoint: {{node: sw0, interface: d1}}}}
+"#
+        ),
+    );
+    s.deploy(&lab);
+    let ports = s.sh("ovs-vsctl --timeout=10 list-ports sw0").ok();
+    assert_eq!(ports.text(), "d1\np1", "interfaces of every kind of link");
+    s.with("deploy", &lab, &["--dry-run"]).run().ok().prints("nothing to do");
+    // A port that the switch has lost is no port, whatever its database says.
+    s.sh("ovs-vsctl --timeout=10 set Interface p1 type=nosuchtype; sleep 0.3").ok();
+    s.deploy(&lab);
+    s.sh("ovs-vsctl --timeout=10 get Interface p1 ofport type").ok().prints("\"\"");
+    s.destroy(&lab);
+
+    // The database answers and the switch itself does not.
+    switch.stop_switch();
+    let done = s.with("deploy", &lab, &["--plain"]).run().code(1);
+    assert!(done.stderr.contains("is ovs-vswitchd running?"), "{done}");
+    let left = s.sh("ovs-vsctl --timeout=10 --no-wait list-ports sw0").ok();
+    assert_eq!(left.text(), "", "nothing is left in the database");
+    s.sh("ip link show d1").fails();
+}

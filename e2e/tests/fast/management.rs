@@ -118,7 +118,10 @@ fn a_host_that_drops_what_it_forwards_lets_labs_through() {
          nft add table inet wall
          nft 'add chain inet wall through {{ type filter hook forward priority 10; policy accept; }}'
          nft add rule inet wall through ct state established,related accept
-         nft add rule inet wall through counter reject with icmpx type admin-prohibited"
+         nft add chain inet wall refuse
+         nft add rule inet wall refuse counter log prefix wall reject with icmpx type admin-prohibited
+         nft add rule inet wall through counter jump refuse
+         iptables -P FORWARD DROP; iptables -N NOWHERE"
     ))
     .ok();
     s.remember();
@@ -144,8 +147,69 @@ fn a_host_that_drops_what_it_forwards_lets_labs_through() {
     s.destroy(&lab);
     s.exec(&second, "b", "ping -c1 -W2 198.51.100.2").ok();
     s.gone(&second);
+    // A chain that nobody goes through any more opens nothing.
+    s.sh("iptables -D FORWARD -j DOCKER-USER").ok();
+    s.remember();
+    s.deploy(&lab);
+    s.exec(&lab, "a", "ping -c1 -W2 198.51.100.2").ok();
+    s.gone(&lab);
     world.signal(nix::sys::signal::Signal::SIGKILL);
     world.finish();
+}
+
+#[test]
+fn nodes_reach_each_other_where_bridges_are_filtered() {
+    let mut s = Sandbox::new();
+    s.sh("iptables -P FORWARD DROP; iptables -A FORWARD -m state --state INVALID -j DROP
+        echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
+        .ok();
+    s.remember();
+    let shut = managed(&s, "within", "{network: within, external-access: false}", "{a: {}, b: {}}");
+    s.deploy(&shut);
+    s.exec(&shut, "a", "ping -4 -c1 -W2 b").ok();
+    s.gone(&shut);
+}
+
+#[test]
+fn two_networks_on_one_bridge_of_the_users() {
+    let mut s = Sandbox::new();
+    s.sh("ip link add brx address 02:00:00:00:00:0a type bridge; ip link set brx up
+        ip link add own type veth peer name own-peer; ip link set own master brx
+        ip link set own up; ip link set own-peer up
+        echo 1 > /proc/sys/net/ipv4/conf/brx/route_localnet; sleep 0.2")
+        .ok();
+    s.remember();
+    let mgmt = |name: &str, net: u8| {
+        format!(
+            "{{network: {name}, bridge: brx, ipv4-subnet: 10.{net}.0.0/24, ipv6-subnet: \"fd00:{net}::/64\"}}"
+        )
+    };
+    let na = managed(&s, "na", &mgmt("na", 81), "{a: {}}");
+    let nb = managed(&s, "nb", &mgmt("nb", 82), "{b: {ports: [\"18099:80\"]}}");
+    let localnet =
+        || s.sh("cat /proc/sys/net/ipv4/conf/brx/route_localnet").ok().text().to_string();
+    s.deploy(&nb);
+    s.deploy(&na);
+    s.destroy(&na);
+    s.sh("ip -o addr show dev brx").ok().prints("10.82.0.1/24");
+    s.destroy(&nb);
+    assert_eq!(localnet(), "1", "as the user had it");
+    s.deploy(&na);
+    assert_eq!(localnet(), "1", "nobody's to change without published ports");
+    s.gone(&na);
+}
+
+#[test]
+fn redeploy_takes_another_network() {
+    let s = Sandbox::new();
+    let lab = managed(&s, "moved", "{ipv4-subnet: 172.31.1.0/24}", "{a: {}}");
+    s.deploy(&lab);
+    let lab = managed(&s, "moved", "{ipv4-subnet: 172.31.1.0/25}", "{a: {}}");
+    s.with("deploy", &lab, &[]).run().code(3).says("exists with 172.31.1.0/24");
+    s.with("redeploy", &lab, &["--dry-run"]).run().ok();
+    s.with("redeploy", &lab, &["--plain"]).run().ok();
+    s.exec(&lab, "a", "ip -o addr show eth0").ok().prints("/25");
+    s.gone(&lab);
 }
 
 #[test]

@@ -262,3 +262,22 @@ links:
     assert_eq!(done.stderr.matches("error[").count(), 1, "{done}");
     s.gone(&lab);
 }
+
+#[test]
+fn names_are_there_whatever_lies_over_them() {
+    let s = Sandbox::new();
+    s.file("etcd/own", "mine\n");
+    let lab = s.lab(
+        "covered",
+        &format!(
+            "defaults: {{kind: linux, image: {SMALL}}}\nnodes:\n  a: {{binds: [\"etcd:/etc\"]}}\n  b: {{tmpfs: {{/etc: \"\"}}}}\n  c: {{}}\n"
+        ),
+    );
+    s.deploy(&lab);
+    for node in ["a", "b", "c"] {
+        s.exec(&lab, node, "ping -c1 -W2 c && test -f /etc/resolv.conf && test -f /etc/hostname")
+            .ok();
+    }
+    s.exec(&lab, "a", "test -f /etc/own").ok();
+    s.gone(&lab);
+}

@@ -234,3 +234,29 @@ fn many_nodes_with_limits_start_together() {
     ));
     assert_eq!(left.text(), "", "groups that were made for the lab go with it");
 }
+
+#[test]
+fn groups_of_the_users_belong_to_who_made_them() {
+    let s = Sandbox::new();
+    let group = s.cgroup_parent().replace("netloom", "user");
+    let lab = |name: &str| {
+        let node = format!(
+            "{{kind: linux, image: {SMALL}, network-mode: none, cgroup-parent: {group}, memory: 64mb}}"
+        );
+        s.lab(name, &format!("nodes: {{a: {node}, b: {node}}}\n"))
+    };
+    let there = || s.sh(&format!("ls -d /sys/fs/cgroup/memory/{group}")).code == 0;
+    let (first, second) = (lab("first"), lab("second"));
+    s.deploy(&first);
+    s.deploy(&second);
+    s.destroy(&first);
+    assert!(there());
+    s.destroy(&second);
+    assert!(!there(), "the last lab takes along what the first made");
+    s.sh(&format!("mkdir /sys/fs/cgroup/memory/{group}")).ok();
+    s.deploy(&first);
+    s.destroy(&first);
+    assert!(there(), "one that was there before stays");
+    s.sh(&format!("rmdir /sys/fs/cgroup/memory/{group}")).ok();
+    s.assert_clean();
+}

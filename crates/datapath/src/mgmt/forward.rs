@@ -62,35 +62,58 @@ pub fn closed(host: &Netns) -> Result<BTreeSet<Chain>> {
         if !routed || text(chain, "type") != "filter" || at.table.starts_with("netloom-") {
             continue;
         }
-        if text(chain, "policy") != "drop" && !ends_closed(host, &at)? {
+        let rules = Rules::of(host, &at)?;
+        if text(chain, "policy") != "drop" && !rules.end_closed(host, DEEPEST)? {
             continue;
         }
-        let for_users = Chain { name: FOR_USERS.into(), ..at.clone() };
-        let has = chains.iter().filter_map(|c| of(c)).any(|c| c == for_users);
-        out.insert(if has { for_users } else { at });
+        // One that nobody goes through any more is left behind by a Docker that has gone.
+        out.insert(match rules.jump_to(FOR_USERS) {
+            true => Chain { name: FOR_USERS.into(), ..at },
+            false => at,
+        });
     }
     Ok(out)
+}
+
+/// Which way a network's packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the world and from there.
+    OutAndIn,
+    /// From node to node.
+    Within,
+}
+
+impl Way {
+    fn rules(self, bridge: &str) -> Vec<String> {
+        match self {
+            Way::OutAndIn => ["iifname", "oifname"].map(|w| format!("{w} \"{bridge}\"")).into(),
+            Way::Within => vec![format!("iifname \"{bridge}\" oifname \"{bridge}\"")],
+        }
+    }
 }
 
 /// Lets bridges through a chain; says whether anything was done.
 ///
 /// # Errors
 /// The rules cannot be added, as in a table that its owner keeps to itself.
-pub fn open(host: &Netns, chain: &Chain, network: &str, bridges: &[&str]) -> Result<bool> {
+pub fn open(
+    host: &Netns,
+    chain: &Chain,
+    network: &str,
+    bridges: &[&str],
+    way: Way,
+) -> Result<bool> {
     nft::check_name(network)?;
-    let wanted = bridges.len() * 2;
+    bridges.iter().try_for_each(|bridge| nft::check_name(bridge))?;
+    let wanted: Vec<String> = bridges.iter().flat_map(|bridge| way.rules(bridge)).collect();
     let have = handles(host, chain, network)?;
-    if have.len() == wanted {
+    if have.len() == wanted.len() {
         return Ok(false);
     }
     let mut script = deletions(chain, &have);
-    for bridge in bridges {
-        nft::check_name(bridge)?;
-        for word in ["iifname", "oifname"] {
-            let mark = mark(network);
-            script +=
-                &format!("insert rule {chain} {word} \"{bridge}\" accept comment \"{mark}\"\n");
-        }
+    for rule in wanted {
+        script += &format!("insert rule {chain} {rule} accept comment \"{}\"\n", mark(network));
     }
     nft::run(host, "let the management network through", &["-f", "-"], &script)?;
     Ok(true)
@@ -122,23 +145,69 @@ fn deletions(chain: &Chain, handles: &[u64]) -> String {
 
 /// Rules of a network in a chain.
 fn handles(host: &Netns, chain: &Chain, network: &str) -> Result<Vec<u64>> {
-    let listing = list(host, chain)?;
+    let rules = Rules::of(host, chain)?;
     let mark = mark(network);
-    let mine = rules(&listing).filter(|r| text(r, "comment") == mark);
+    let mine = rules.list.iter().filter(|r| text(r, "comment") == mark);
     Ok(mine.filter_map(|r| r.get("handle")?.as_u64()).collect())
 }
 
-/// Whether the last rule of a chain stops everything that comes to it.
-fn ends_closed(host: &Netns, chain: &Chain) -> Result<bool> {
-    let listing = list(host, chain)?;
-    let Some(last) = rules(&listing).last() else { return Ok(false) };
-    let Some(parts) = last.get("expr").and_then(Value::as_array) else { return Ok(false) };
-    let stops = |part: &Value| {
-        let target = part.get("xt").is_some_and(|xt| text(xt, "name") == "REJECT");
-        part.get("drop").is_some() || part.get("reject").is_some() || target
+/// How far jumps are followed.
+const DEEPEST: usize = 8;
+
+/// The rules of a chain; none if it is not there.
+struct Rules {
+    chain: Chain,
+    list: Vec<Value>,
+}
+
+/// What a rule does with everything that comes to it.
+enum Verdict<'r> {
+    Stop,
+    /// To another chain, and back if that has no answer.
+    Jump(&'r str),
+    /// Something else, or not with everything.
+    Other,
+}
+
+impl Rules {
+    fn of(host: &Netns, chain: &Chain) -> Result<Rules> {
+        let listing = list(host, chain)?;
+        let list = listing.iter().flat_map(|l| objects(l, "rule")).cloned().collect();
+        Ok(Rules { chain: chain.clone(), list })
+    }
+
+    fn jump_to(&self, name: &str) -> bool {
+        self.list.iter().any(|rule| matches!(verdict(rule), Verdict::Jump(to) if to == name))
+    }
+
+    /// Whether nothing that comes to the end of the chain gets through.
+    fn end_closed(&self, host: &Netns, deepest: usize) -> Result<bool> {
+        match self.list.last().map(verdict) {
+            Some(Verdict::Stop) => Ok(true),
+            Some(Verdict::Jump(to)) if deepest > 0 => {
+                let chain = Chain { name: to.to_owned(), ..self.chain.clone() };
+                Rules::of(host, &chain)?.end_closed(host, deepest - 1)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+fn verdict(rule: &Value) -> Verdict<'_> {
+    let parts = rule.get("expr").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    // What only notes that something passed is no condition.
+    let notes = |part: &&Value| {
+        let target = part.get("xt").is_some_and(|xt| text(xt, "name") == "LOG");
+        part.get("counter").is_some() || part.get("log").is_some() || target
     };
-    let rest: Vec<&Value> = parts.iter().filter(|p| p.get("counter").is_none()).collect();
-    Ok(matches!(rest[..], [only] if stops(only)))
+    let rest: Vec<&Value> = parts.iter().filter(|part| !notes(part)).collect();
+    let [only] = rest[..] else { return Verdict::Other };
+    let refused = only.get("xt").is_some_and(|xt| text(xt, "name") == "REJECT");
+    if refused || only.get("drop").is_some() || only.get("reject").is_some() {
+        return Verdict::Stop;
+    }
+    let jump = only.get("jump").or_else(|| only.get("goto"));
+    jump.map_or(Verdict::Other, |to| Verdict::Jump(text(to, "target")))
 }
 
 /// A chain with its rules, if it is there.
@@ -158,10 +227,6 @@ fn json(text: &str) -> Result<Value> {
         subject: "the listing of nftables".into(),
         reason: e.to_string(),
     })
-}
-
-fn rules(listing: &Option<Value>) -> impl Iterator<Item = &Value> {
-    listing.iter().flat_map(|l| objects(l, "rule"))
 }
 
 fn objects<'v>(listing: &'v Value, kind: &'static str) -> impl Iterator<Item = &'v Value> {

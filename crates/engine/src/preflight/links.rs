@@ -6,7 +6,7 @@ use netloom_datapath::ovs::{self, Switch};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_kinds::Role;
 use netloom_plan::{NamespaceOf, kernel_name};
-use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind, Node, Tunnel};
+use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, Node, Tunnel};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
@@ -46,7 +46,7 @@ pub(super) fn links(lab: &Lab, situation: &Situation<'_>, found: &mut Diagnostic
                 )));
             }
         }
-        if let LinkKind::Vxlan { tunnel: t } | LinkKind::VxlanStitch { tunnel: t } = &link.kind {
+        if let Some(t) = tunnel::tunnel_of(&link.kind) {
             far_end(link, t, situation, found);
         }
     }

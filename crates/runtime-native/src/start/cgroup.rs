@@ -3,10 +3,12 @@
 
 use super::plan::Plan;
 use crate::child::Op;
+use crate::xattr;
 use netloom_runtime::{ContainerSpec, PidNs, RuntimeError};
 use serde::{Deserialize, Serialize};
+use std::ffi::CStr;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -131,10 +133,13 @@ impl Tree {
 pub(crate) struct Group {
     directories: Vec<PathBuf>,
     /// The group they are in is the user's: what of it was there before stays when the last of them
-    /// goes. What was not is listed in this file, a path a line.
+    /// goes.
     #[serde(default)]
-    made: Option<PathBuf>,
+    parent_is_the_users: bool,
 }
+
+/// Attribute of a group of the user's that was not there before us, whichever lab made it.
+const MADE: &CStr = c"trusted.netloom";
 
 /// A file to write once the group exists.
 struct Setting {
@@ -144,9 +149,8 @@ struct Setting {
 }
 
 impl Group {
-    /// Where a new container's groups will be; empty when it needs none. `made` is the file that
-    /// lists which of the user's groups were made for the lab.
-    pub fn of(spec: &ContainerSpec, made: &Path) -> Result<Self, RuntimeError> {
+    /// Where a new container's groups will be; empty when it needs none.
+    pub fn of(spec: &ContainerSpec) -> Result<Self, RuntimeError> {
         let tree = Tree::get();
         let relative = Self::relative(spec);
         let mut directories: Vec<PathBuf> = Vec::new();
@@ -175,7 +179,7 @@ impl Group {
         if directories.is_empty() && (spec.pid != PidNs::Private || spec.cgroup_parent.is_some()) {
             directories.extend(tree.tracking().map(|h| h.mount.join(&relative)));
         }
-        Ok(Group { directories, made: spec.cgroup_parent.as_ref().map(|_| made.to_owned()) })
+        Ok(Group { directories, parent_is_the_users: spec.cgroup_parent.is_some() })
     }
 
     /// The hierarchies it has a directory in, each with the directory.
@@ -205,7 +209,6 @@ impl Group {
     /// Makes the groups and sets the limits.
     pub fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let tree = Tree::get();
-        self.note_made(tree)?;
         for directory in &self.directories {
             let io = |e| RuntimeError::io(format!("make {}", directory.display()), e);
             let unified =
@@ -218,7 +221,7 @@ impl Group {
                     let relative = directory.strip_prefix(&h.mount).unwrap_or(directory);
                     enable(&h.mount, relative, &needed);
                 }
-                let made = fs::create_dir_all(parent).and_then(|()| fs::create_dir(directory));
+                let made = make_parent(parent).and_then(|()| fs::create_dir(directory));
                 match made {
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => break,
                     // Who leaves last takes the parent along, at any moment.
@@ -283,41 +286,15 @@ impl Group {
     /// Kills whatever is in the groups and removes them, and our parent group when it is empty.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_own()?;
-        let list = self.made.as_ref().map(|file| fs::read_to_string(file).unwrap_or_default());
-        let ours = |path: &Path| {
-            list.as_ref().is_none_or(|l| l.lines().any(|line| Path::new(line) == path))
-        };
-        for parent in self.above(Tree::get()).filter(|p| ours(p)) {
-            // Others may live in it.
-            let _ = fs::remove_dir(parent);
+        for (hierarchy, directory) in self.places(Tree::get()) {
+            for parent in directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount) {
+                if !self.parent_is_the_users || xattr::has(parent, MADE) {
+                    // Others may live in it.
+                    let _ = fs::remove_dir(parent);
+                }
+            }
         }
         Ok(())
-    }
-
-    /// The groups above, the nearest of each hierarchy first.
-    fn above<'t>(&'t self, tree: &'t Tree) -> impl Iterator<Item = &'t Path> {
-        self.places(tree).into_iter().flat_map(|(hierarchy, directory)| {
-            directory.ancestors().skip(1).take_while(|p| **p != hierarchy.mount)
-        })
-    }
-
-    /// Writes down which groups of the user's are not there yet, before they are made.
-    fn note_made(&self, tree: &Tree) -> Result<(), RuntimeError> {
-        let Some(file) = &self.made else { return Ok(()) };
-        let missing: Vec<String> = self
-            .above(tree)
-            .filter(|p| !p.exists())
-            .map(|p| format!("{}\n", p.display()))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(file)
-            .and_then(|mut f| f.write_all(missing.concat().as_bytes()))
-            .map_err(|e| RuntimeError::io(format!("write {}", file.display()), e))
     }
 
     /// Kills whatever is in the groups and removes them; the group they are in stays.
@@ -391,11 +368,28 @@ fn missing(controller: &str) -> RuntimeError {
     }
 }
 
+/// Makes a group and those above it; each that was not there is marked.
+fn make_parent(group: &Path) -> io::Result<()> {
+    if group.is_dir() {
+        return Ok(());
+    }
+    group.parent().map_or(Ok(()), make_parent)?;
+    match fs::create_dir(group) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        // Without the mark, as in a user namespace, it stays.
+        Ok(()) => {
+            let _ = xattr::set(group, MADE, b"1");
+            Ok(())
+        }
+    }
+}
+
 /// Enables controllers for the groups below; what is refused shows when a limit is set.
 fn enable(mount: &Path, relative: &Path, controllers: &[&str]) {
     let mut directory = mount.to_owned();
     for part in relative {
-        let _ = fs::create_dir(&directory);
+        let _ = make_parent(&directory);
         for controller in controllers {
             let _ = fs::write(directory.join("cgroup.subtree_control"), format!("+{controller}"));
         }

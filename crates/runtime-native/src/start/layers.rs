@@ -2,6 +2,7 @@
 
 use super::plan::failed;
 use crate::mountfd::{Filesystem, open_in, open_path};
+use crate::xattr;
 use netloom_runtime::{ContainerSpec, RuntimeError};
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -268,10 +269,7 @@ fn hide_host(upper: &Path) -> io::Result<()> {
 /// Marks a directory as hiding what is below it in lower layers.
 fn opaque(path: &Path) -> io::Result<()> {
     let name = if in_user_namespace() { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-    // SAFETY: two C strings and one byte, alive through the call.
-    let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), c"y".as_ptr().cast(), 1, 0) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    xattr::set(path, name, b"y")
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Supervisor {
                 Err(RuntimeError::NameTaken(spec.name.clone()))
             };
         }
-        let record = directory.create(spec, &self.layout.made_groups())?;
+        let record = directory.create(spec)?;
         let private = &spec.rootfs.private;
         let prepared = start::prepare_private(private)
             .map_err(|e| RuntimeError::io(format!("make {}", private.display()), e));
