@@ -38,8 +38,13 @@ impl Docker {
     }
 }
 
+/// Seconds a request may take: daemons have been seen to wait for ever for a container they lost.
+const PATIENCE: &str = "180";
+
 fn docker(arguments: &[&str], input: Stdio) -> Result<String> {
-    output(Command::new("docker").args(arguments).stdin(input))
+    let mut command = Command::new("timeout");
+    let out = output(command.args([PATIENCE, "docker"]).args(arguments).stdin(input));
+    out.with_context(|| format!("docker {}", arguments.first().unwrap_or(&"")))
 }
 
 fn output(command: &mut Command) -> Result<String> {
