@@ -72,7 +72,7 @@ fn two_commands_on_one_lab_do_not_mix() {
         .code(5)
         .says("another command is working on lab `busy`");
     s.with("destroy", &lab, &[]).run().code(5).says("another command");
-    eventually("the lab can be looked at meanwhile", 3, || {
+    eventually("the lab can be looked at meanwhile", 20, || {
         s.with("inspect", &lab, &[]).run().ok().stdout.contains("clab-busy-a")
     });
     running.finish().ok();
