@@ -147,7 +147,7 @@ fn main() -> ExitCode {
         Verb::Start(a) => verb::lifecycle::start(global, a),
         Verb::Stop(a) => verb::lifecycle::stop(global, a),
         Verb::Restart(a) => verb::lifecycle::restart(global, a),
-        Verb::Image(v) => verb::image::run(v),
+        Verb::Image(v) => verb::image::run(v, global.plain),
         Verb::Kind(v) => verb::kind::run(v),
         Verb::Doctor(a) => verb::doctor::run(a),
         Verb::Version(a) => verb::version::run(a),

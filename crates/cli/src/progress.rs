@@ -93,6 +93,7 @@ impl Reporter for Progress {
             Event::Executed { node, command, code, stdout, stderr } => {
                 self.executed(&node, &command, code, &stdout, &stderr);
             }
+            Event::Note(text) => self.line(&format!("  {text}")),
             Event::Warning(what) => self.line(&format!("warning: {what}")),
             Event::Found(found) => self.line(render(&self.sources, &found, self.color).trim_end()),
         }

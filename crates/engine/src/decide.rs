@@ -85,6 +85,7 @@ impl Engine {
             record: record_ref,
             others: &others,
             paths: &paths,
+            look: options.look,
         };
         let mut images = Images::open(Store::open(self.directories.images())?);
         let images = preflight::check(lab, &situation, &mut images, found)?;

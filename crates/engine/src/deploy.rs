@@ -123,6 +123,7 @@ impl Engine {
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
         let made_here = !lab.dir.exists();
+        self.fetch_images(&lab, options, report)?;
         self.clear_the_way(&lab, options, report)?;
         let fresh = LabRecord::load(&self.directories, &lab.name)?.is_none();
         let result = self.deploy_locked(&lab, options, report);

@@ -15,6 +15,7 @@ mod digest;
 mod directories;
 mod error;
 mod exec;
+mod fetch;
 mod files;
 mod heal;
 mod healthy;

@@ -24,6 +24,8 @@ pub enum Event {
         /// Standard errors.
         stderr: String,
     },
+    /// Something worth a line.
+    Note(String),
     /// Something the user should know.
     Warning(String),
     /// What was found in the file that keeps nobody from going on.

@@ -88,8 +88,22 @@ impl Store {
         if source == Path::new("-") {
             return self.import_reader(std::io::stdin(), "standard input", options);
         }
+        self.import_as(source, &source.display().to_string(), options)
+    }
+
+    /// Imports from a file or directory under another name in messages and in the record: that of
+    /// the registry it was downloaded from, say.
+    ///
+    /// # Errors
+    /// As [`Store::import`].
+    pub fn import_as(
+        &self,
+        source: &Path,
+        input: &str,
+        options: &ImportOptions,
+    ) -> Result<Imported, Error> {
         let metadata = std::fs::metadata(source).map_err(|e| Error::io("read", source, e))?;
-        let import = self.begin(source.display().to_string(), options)?;
+        let import = self.begin(input.to_owned(), options)?;
         if metadata.is_dir() {
             return import.directory(source);
         }

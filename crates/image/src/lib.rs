@@ -18,6 +18,7 @@ pub use digest::{Digest, NotADigest};
 pub use error::{Error, Refusal};
 pub use image::Image;
 pub use import::{ImportOptions, Imported, SourceKind};
+pub use platform::host_architecture;
 pub use reference::{Reference, ReferenceError};
 pub use store::{Removed, Store};
 pub use stream::Limits;

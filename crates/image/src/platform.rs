@@ -1,7 +1,8 @@
 //! The host's platform in OCI's words.
 
 /// The architecture name Go and OCI use for this machine.
-pub(crate) fn host_architecture() -> &'static str {
+#[must_use]
+pub fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",

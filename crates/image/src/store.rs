@@ -6,6 +6,7 @@
 //! root/layers/<hex>/     unpacked layers, by diff id, shared between images
 //! root/tmp/<pid>-<n>/    work of a running import, locked by it
 //! root/lock              held while the index is read and replaced
+//! root/downloads/        of pulls on their way, for the next try
 //! root/importing         held shared by imports, exclusively while unused layers are swept
 //! ```
 //!
@@ -82,6 +83,12 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where downloads on their way are kept. The store itself never looks there.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
     }
 
     /// The image of this name, if it is here. A digest matches the manifest's or the image's own.

@@ -10,5 +10,6 @@ mod machine;
 mod management;
 mod mend;
 mod node;
+mod registry;
 mod stages;
 mod verbs;

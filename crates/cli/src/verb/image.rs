@@ -3,7 +3,9 @@
 use crate::say::{say, show};
 use crate::{context, output};
 use anyhow::{Result, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
 use netloom_image::{ConfigOverrides, ImportOptions, Reference, Store};
+use netloom_registry::{Progress, Settings, pull};
 use std::path::PathBuf;
 
 /// What is done with images.
@@ -18,6 +20,8 @@ pub enum Verb {
         #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
     },
+    /// Fetch images from their registries.
+    Pull(Pull),
     /// Remove images that have no name any more and that no node uses.
     Prune,
     /// Remove an image.
@@ -26,6 +30,17 @@ pub enum Verb {
         /// Its name.
         reference: String,
     },
+}
+
+/// Flags of `image pull`.
+#[derive(clap::Args, Debug)]
+pub struct Pull {
+    /// Names of images.
+    #[arg(required = true)]
+    references: Vec<String>,
+    /// Speak to their registries without TLS (loopback: always).
+    #[arg(long)]
+    plain_http: bool,
 }
 
 /// Flags of `image import`.
@@ -72,11 +87,12 @@ fn hinted(e: netloom_image::Error) -> anyhow::Error {
 }
 
 /// Works on images.
-pub fn run(verb: Verb) -> Result<u8> {
+pub fn run(verb: Verb, plain: bool) -> Result<u8> {
     let engine = context::engine()?;
     let store = Store::open(engine.directories.images()).map_err(hinted)?;
     match verb {
         Verb::Import(a) => import(&store, a)?,
+        Verb::Pull(a) => fetch(&store, &a, plain)?,
         Verb::List { format } => list(&store, &format)?,
         Verb::Prune => {
             let removed = store.prune(|layer| engine.image_users(layer)).map_err(hinted)?;
@@ -89,6 +105,59 @@ pub fn run(verb: Verb) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn fetch(store: &Store, a: &Pull, plain: bool) -> Result<()> {
+    let mut settings = Settings::of(&context::environment())?;
+    for name in &a.references {
+        let wanted = reference(name)?;
+        if a.plain_http {
+            settings.plain_http.push(wanted.registry().to_owned());
+        }
+        let shown = Bytes::new(&wanted.short(), plain);
+        let image = pull(store, &wanted, &settings, &shown).map_err(|e| match e.hint() {
+            Some(hint) => anyhow!("{e}; {hint}"),
+            None => e.into(),
+        });
+        shown.end();
+        let image = image?;
+        show!("{}: {} MB in {} layers", wanted.short(), image.size >> 20, image.layers.len());
+    }
+    Ok(())
+}
+
+/// Bytes of a pull as a bar, on a terminal.
+struct Bytes(Option<ProgressBar>);
+
+impl Bytes {
+    fn new(name: &str, plain: bool) -> Bytes {
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        if plain || !terminal {
+            return Bytes(None);
+        }
+        let form = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+        let style =
+            ProgressStyle::with_template(form).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Bytes(Some(ProgressBar::new(0).with_style(style).with_message(name.to_owned())))
+    }
+
+    fn end(&self) {
+        self.0.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+impl Progress for Bytes {
+    fn begin(&self, _: usize, bytes: u64) {
+        self.0.iter().for_each(|bar| bar.set_length(bytes));
+    }
+
+    fn bytes(&self, count: u64) {
+        self.0.iter().for_each(|bar| bar.inc(count));
+    }
+
+    fn unpacking(&self) {
+        self.0.iter().for_each(|bar| bar.set_message("unpacking"));
+    }
 }
 
 fn import(store: &Store, a: Import) -> Result<()> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub(super) fn image(
     node: &Node,
     images: &mut Images,
+    look: bool,
     found: &mut Diagnostics,
 ) -> Result<Option<Arc<Image>>, EngineError> {
     if node.kind_data.class == Class::Vm && node.image != "host" {
@@ -37,25 +38,28 @@ pub(super) fn image(
         Ok(None) => {
             let names = images.names();
             let near = did_you_mean(&node.image, names.iter().map(String::as_str));
+            let at = node.span_of("image");
+            // Whoever deploys has fetched what can be fetched.
+            let fetched = look && node.image_pull_policy != PullPolicy::Never;
+            if fetched {
+                let what = format!("the image `{}` is not here; `deploy` fetches it", node.image);
+                let near = near.map(|near| format!("did you mean `{near}`?"));
+                found.push(Diagnostic::warning("missing-image", what).at(at).maybe_hint(near));
+                return Ok(None);
+            }
             let fetch = match node.image_pull_policy {
-                PullPolicy::Never => "`image-pull-policy: Never` forbids to fetch it".to_string(),
-                _ => "images are not fetched from registries yet".to_string(),
+                PullPolicy::Never => "`image-pull-policy: Never` forbids to fetch it: ",
+                _ => "",
             };
             let hint = match near {
-                Some(near) => format!("did you mean `{near}`? {fetch}"),
+                Some(near) => format!("did you mean `{near}`?"),
                 None => format!(
-                    "{fetch}: bring it in with `netloom image import FILE --ref {}`",
+                    "{fetch}bring it in with `netloom image import FILE --ref {}`",
                     node.image
                 ),
             };
-            found.push(
-                Diagnostic::error(
-                    "missing-image",
-                    format!("there is no image `{}` here", node.image),
-                )
-                .at(node.span_of("image"))
-                .hint(hint),
-            );
+            let what = format!("there is no image `{}` here", node.image);
+            found.push(Diagnostic::error("missing-image", what).at(at).hint(hint));
         }
         Err(why) => found.push(Diagnostic::error("bad-image", why).at(node.span_of("image"))),
     }

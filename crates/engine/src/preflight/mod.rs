@@ -29,6 +29,8 @@ pub struct Situation<'a> {
     pub others: &'a BTreeMap<String, (String, String)>,
     /// Paths.
     pub paths: &'a Paths<'a>,
+    /// Nothing will be made of the plan: images need not be here yet.
+    pub look: bool,
 }
 
 /// Checks everything; returns the image of each node that runs.
@@ -41,7 +43,7 @@ pub fn check(
     let mut out = HashMap::new();
     for node in &lab.nodes {
         if node.kind_data.class != Class::Pseudo {
-            if let Some(image) = files::image(node, images, found)? {
+            if let Some(image) = files::image(node, images, situation.look, found)? {
                 out.insert(node.name.clone(), image);
             }
             files::files(lab, node, situation.paths, found);

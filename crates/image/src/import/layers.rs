@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{Found, FoundLayer, Import, Parts};
+use crate::config;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::store::{Layer, Place};
+use crate::store::{Layer, Place, Store};
 use crate::unpack::{Tally, Unpacked, adopt_attributes, unpack_layer};
 use crate::xattr;
 
@@ -16,6 +17,34 @@ pub(super) struct Layers {
     /// By name.
     staged: HashMap<String, Layer>,
     pub tally: Tally,
+}
+
+impl Store {
+    /// Which layers of an image configuration are here already, base first.
+    ///
+    /// # Errors
+    /// The document cannot be read, or the index.
+    pub fn layers_of(&self, document: &[u8]) -> Result<Vec<bool>, Error> {
+        let bad = |e: serde_json::Error| super::bad_document("", "image configuration", &e);
+        let diff_ids = config::parse(document).map_err(bad)?.diff_ids;
+        let mut chain: Option<Digest> = None;
+        let mut out = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids {
+            let this = chained(chain.as_ref(), &diff_id);
+            let names = Names::of(&diff_id, &this);
+            out.push(self.has_layer(&names.own)? || self.has_layer(&names.placed)?);
+            chain = Some(this);
+        }
+        Ok(out)
+    }
+}
+
+/// The digest of a layer and all below it.
+fn chained(below: Option<&Digest>, diff_id: &Digest) -> Digest {
+    match below {
+        None => diff_id.clone(),
+        Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()),
+    }
 }
 
 impl Import<'_> {
@@ -29,12 +58,8 @@ impl Import<'_> {
         let mut stack: Vec<Layer> = Vec::new();
         let mut chain: Option<Digest> = None;
         for layer in &found.layers {
-            let below = chain.take();
-            let this = match &below {
-                None => layer.diff_id.clone(),
-                Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
-            };
-            let names = Names::of(layer, &this);
+            let this = chained(chain.as_ref(), &layer.diff_id);
+            let names = Names::of(&layer.diff_id, &this);
             chain = Some(this);
             let staged = match self.known(&names, layers)? {
                 Some(known) => known,
@@ -144,9 +169,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(layer: &FoundLayer, chain: &Digest) -> Self {
+    fn of(diff_id: &Digest, chain: &Digest) -> Self {
         let placed = Digest::of(format!("placed {chain}").as_bytes());
-        Self { own: layer.diff_id.hex().to_owned(), placed: placed.hex().to_owned() }
+        Self { own: diff_id.hex().to_owned(), placed: placed.hex().to_owned() }
     }
 }
 
