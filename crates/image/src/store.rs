@@ -132,6 +132,22 @@ impl Store {
         }
     }
 
+    /// Gives an image another name; an image that had it before loses it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the index cannot be read or replaced.
+    pub fn tag(&self, reference: &Reference, name: &Reference) -> Result<Image, Error> {
+        let _lock = Lock::index(&self.root)?;
+        let mut index = self.read_index()?;
+        let id = index.find(reference).ok_or_else(|| Error::NotFound {
+            reference: Box::new(reference.clone()),
+            root: self.root.clone(),
+        })?;
+        index.references.insert(name.clone(), id.clone());
+        self.write_index(&index)?;
+        self.load(&index, &id, Some(name.clone()))
+    }
+
     /// Removes a name; with the last name goes the image, and every layer no other image needs.
     ///
     /// `users_of` is asked for each layer that would go and names who uses it.

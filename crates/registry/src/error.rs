@@ -93,8 +93,11 @@ impl PullError {
             Self::Unreachable { place, why } if why.contains("certificate") => format!(
                 "put the certificate of its authority at /etc/docker/certs.d/{place}/ca.crt"
             ),
+            Self::Unreachable { why, .. } if why.contains("lookup") => {
+                "is the name right, and does this machine have a name server?".into()
+            }
             Self::Unreachable { place, .. } => format!(
-                "is the name right, and does this machine reach it? NETLOOM_PLAIN_HTTP={place} allows a registry without TLS"
+                "does it run, and does this machine reach it? NETLOOM_PLAIN_HTTP={place} allows a registry without TLS"
             ),
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room on the disk of the image store; what was downloaded stays for the next try".into()

@@ -93,7 +93,19 @@ fn images_come_from_a_registry() {
     }
     fetch().ok().prints(&image);
     s.netloom(["image", "list"]).run().ok().prints(HOST);
+    s.netloom(["image", "tag", &image, "lab/other:2"]).run().ok();
     s.netloom(["image", "remove", &image]).run().ok();
+    let other = s.netloom(["image", "inspect", "lab/other:2"]).run().ok().json();
+    assert_eq!(other[0]["reference"], "docker.io/lab/other:2", "{other}");
+    s.netloom(["image", "inspect", &image]).run().code(1).says("there is no image");
+    s.netloom(["image", "remove", "lab/other:2"]).run().ok();
+    // What others save is loaded under the name it has.
+    s.sh("skopeo --insecure-policy copy tarball:root.tar docker-archive:saved.tar:saved/one:1")
+        .ok();
+    s.sh(&format!("{} image load < saved.tar", netloom_e2e::binary::netloom().display()))
+        .ok()
+        .prints("saved/one:1");
+    s.netloom(["image", "remove", "saved/one:1"]).run().ok();
 
     // A deploy brings what it needs, unless it may not.
     let lab = |policy: &str| {

@@ -4,7 +4,7 @@ use crate::say::{say, show};
 use crate::{context, output};
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
-use netloom_image::{ConfigOverrides, ImportOptions, Reference, Store};
+use netloom_image::{ConfigOverrides, Image, ImportOptions, Reference, Store};
 use netloom_registry::{Progress, Settings, pull};
 use std::path::PathBuf;
 
@@ -22,6 +22,25 @@ pub enum Verb {
     },
     /// Fetch images from their registries.
     Pull(Pull),
+    /// Give an image another name.
+    Tag {
+        /// Its name.
+        reference: String,
+        /// The other name.
+        name: String,
+    },
+    /// Show what an image says of itself, as JSON.
+    Inspect {
+        /// Names of images.
+        #[arg(required = true)]
+        references: Vec<String>,
+    },
+    /// Bring in images as `docker save` writes them.
+    Load {
+        /// The file; standard input without it.
+        #[arg(short, long, default_value = "-")]
+        input: PathBuf,
+    },
     /// Remove images that have no name any more and that no node uses.
     Prune,
     /// Remove an image.
@@ -93,6 +112,19 @@ pub fn run(verb: Verb, plain: bool) -> Result<u8> {
     match verb {
         Verb::Import(a) => import(&store, a)?,
         Verb::Pull(a) => fetch(&store, &a, plain)?,
+        Verb::Tag { reference: name, name: other } => {
+            let image = store.tag(&reference(&name)?, &reference(&other)?).map_err(hinted)?;
+            say!("{}", shown(&image));
+        }
+        Verb::Inspect { references } => {
+            let images: Vec<Image> =
+                references.iter().map(|name| known(&store, name)).collect::<Result<_>>()?;
+            output::json(&images)?;
+        }
+        Verb::Load { input } => {
+            let done = store.import(&input, &ImportOptions::default()).map_err(hinted)?;
+            done.images.iter().for_each(|image| show!("{}", shown(image)));
+        }
         Verb::List { format } => list(&store, &format)?,
         Verb::Prune => {
             let removed = store.prune(|layer| engine.image_users(layer)).map_err(hinted)?;
@@ -114,14 +146,13 @@ fn fetch(store: &Store, a: &Pull, plain: bool) -> Result<()> {
         if a.plain_http {
             settings.plain_http.push(wanted.registry().to_owned());
         }
-        let shown = Bytes::new(&wanted.short(), plain);
-        let image = pull(store, &wanted, &settings, &shown).map_err(|e| match e.hint() {
+        let bar = Bytes::new(&wanted.short(), plain);
+        let image = pull(store, &wanted, &settings, &bar).map_err(|e| match e.hint() {
             Some(hint) => anyhow!("{e}; {hint}"),
             None => e.into(),
         });
-        shown.end();
-        let image = image?;
-        show!("{}: {} MB in {} layers", wanted.short(), image.size >> 20, image.layers.len());
+        bar.end();
+        show!("{}", shown(&image?));
     }
     Ok(())
 }
@@ -160,6 +191,19 @@ impl Progress for Bytes {
     }
 }
 
+/// An image that must be here.
+fn known(store: &Store, name: &str) -> Result<Image> {
+    let wanted = reference(name)?;
+    let found = store.resolve(&wanted).map_err(hinted)?;
+    found.ok_or_else(|| anyhow!("there is no image `{name}` here; `netloom image list` shows them"))
+}
+
+/// An image in a line.
+fn shown(image: &Image) -> String {
+    let name = image.reference.as_ref().map_or("(no name)".into(), Reference::short);
+    format!("{name}: {} MB in {} layers", image.size >> 20, image.layers.len())
+}
+
 fn import(store: &Store, a: Import) -> Result<()> {
     let pairs = |list: Vec<String>| {
         list.into_iter()
@@ -183,10 +227,7 @@ fn import(store: &Store, a: Import) -> Result<()> {
         ..ImportOptions::default()
     };
     let done = store.import(&a.source, &options).map_err(hinted)?;
-    for image in &done.images {
-        let name = image.reference.as_ref().map_or("(no name)".into(), Reference::short);
-        show!("{name}: {} MB in {} layers", image.size >> 20, image.layers.len());
-    }
+    done.images.iter().for_each(|image| show!("{}", shown(image)));
     Ok(())
 }
 
