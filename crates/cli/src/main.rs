@@ -65,6 +65,8 @@ enum Verb {
     /// Check a topology file and show what it resolves to.
     #[command(visible_alias = "val")]
     Validate(verb::validate::Arguments),
+    /// Draw a topology: Graphviz, Mermaid, draw.io.
+    Graph(verb::graph::Arguments),
     /// Show what is there.
     #[command(visible_aliases = ["ins", "i"])]
     Inspect(verb::inspect::Arguments),
@@ -140,6 +142,7 @@ fn main() -> ExitCode {
         Verb::Redeploy(a) => verb::redeploy::run(global, a),
         Verb::Destroy(a) => verb::destroy::run(global, a),
         Verb::Validate(a) => verb::validate::run(global, a),
+        Verb::Graph(a) => verb::graph::run(global, a),
         Verb::Inspect(a) => verb::inspect::run(global, a),
         Verb::Exec(a) => verb::exec::run(global, a),
         Verb::Shell(a) => verb::shell::run(global, a),

@@ -47,6 +47,7 @@ pub use directories::Directories;
 pub use error::EngineError;
 pub use exec::{ExecResult, Selection};
 pub use inspect::{InterfaceRow, NodeRow};
+pub use labdir::make as make_lab_dir;
 pub use ledger::Ledger;
 pub use record::{LabRecord, NodeRecord, WAITING};
 pub use report::{Event, Reporter};

@@ -260,3 +260,30 @@ fn groups_of_the_users_belong_to_who_made_them() {
     s.sh(&format!("rmdir /sys/fs/cgroup/memory/{group}")).ok();
     s.assert_clean();
 }
+
+#[test]
+fn a_topology_is_drawn() {
+    let s = Sandbox::new();
+    let lab = two(&s, "drawn");
+    let draw = |flags: &[&str]| s.with("graph", &lab, flags).run();
+    draw(&["--mermaid", "--mermaid-direction", "LR"])
+        .ok()
+        .says("clab-drawn/graph/drawn.clab.mermaid");
+    let file = |name: &str| {
+        let path = s.lab_dir().join("clab-drawn/graph").join(name);
+        std::fs::read_to_string(path).expect("a drawing")
+    };
+    assert!(file("drawn.clab.mermaid").starts_with("---\ntitle: drawn\n---\ngraph LR\n"));
+    draw(&["--dot", "--offline"]).ok();
+    assert!(file("drawn.clab.dot").contains("graph \"drawn\" {"));
+    draw(&["--drawio"]).ok().prints("Diagram created successfully.");
+    let parse = "import sys, xml.dom.minidom as d; d.parse(sys.argv[1])";
+    let path = s.lab_dir().join("clab-drawn/graph/drawn.clab.drawio");
+    s.run("python3").args(["-c", parse]).args([&path]).run().ok();
+    draw(&["--dot", "--out", "-"]).ok().prints("\"a\"");
+    draw(&["--dot", "--node-filter", "zz"]).code(4);
+    draw(&["--dot", "--mermaid"]).code(2);
+    draw(&[]).code(2);
+    draw(&["--mermaid", "--mermaid-direction", "XX"]).code(2).says("one of TB, TD, BT, RL and LR");
+    s.with("destroy", &lab, &["--cleanup"]).run();
+}

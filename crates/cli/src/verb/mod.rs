@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod destroy;
 pub mod doctor;
 pub mod exec;
+pub mod graph;
 pub mod image;
 pub mod inspect;
 pub mod kind;
