@@ -43,6 +43,9 @@ impl Engine {
         let settings = Settings::of(&options.environment).map_err(std::io::Error::other)?;
         report.event(Event::Phase("pulling images", wanted.len()));
         for Wanted { reference, node } in wanted {
+            if (options.interrupted)() {
+                return Err(EngineError::Interrupted);
+            }
             let begun = Instant::now();
             match pull(&store, &reference, &settings, &Asking(options.interrupted)) {
                 Ok(image) => report.event(Event::Note(format!(

@@ -2,7 +2,7 @@
 
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_kinds::Kind;
-use netloom_topology::{Lab, Node, PullPolicy, StartupConfig};
+use netloom_topology::{Lab, Node, StartupConfig};
 use std::collections::HashMap;
 
 /// Looks at every node and at the lab; `steps` when those for started nodes are wanted.
@@ -70,9 +70,6 @@ fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
     }
     if matches!(node.startup_config, Some(StartupConfig::Url(_))) {
         say("startup-config", "configurations are not fetched from the network yet".into());
-    }
-    if node.image_pull_policy == PullPolicy::Always {
-        say("image-pull-policy", "images are not fetched yet; the one that is here is used".into());
     }
     if node.origins.contains_key("link-apply-mode") {
         say("link-apply-mode", "links of running nodes are always changed live".into());

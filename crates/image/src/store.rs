@@ -91,6 +91,28 @@ impl Store {
         self.root.join("downloads")
     }
 
+    /// Removes what pulls left that are no longer on their way; says how many bytes.
+    ///
+    /// # Errors
+    /// A folder cannot be removed.
+    pub fn prune_downloads(&self) -> Result<u64, Error> {
+        let downloads = self.downloads();
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(&downloads).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "lock") {
+                continue;
+            }
+            let lock = path.with_extension("lock");
+            // Whoever pulls holds it.
+            let Some(_held) = Lock::free(&lock)? else { continue };
+            bytes += size_of(&path);
+            std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+            let _ = std::fs::remove_file(&lock);
+        }
+        Ok(bytes)
+    }
+
     /// The image of this name, if it is here. A digest matches the manifest's or the image's own.
     ///
     /// # Errors
@@ -274,4 +296,15 @@ impl Store {
     fn index_path(&self) -> PathBuf {
         self.root.join("index.json")
     }
+}
+
+/// Bytes of the files below a folder.
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
 }

@@ -3,9 +3,14 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::secrets::RegistryAuth;
+
+/// How long a credential helper may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who asks, and how that is shown in messages.
 pub(crate) struct Credentials {
@@ -15,17 +20,80 @@ pub(crate) struct Credentials {
     pub who: String,
 }
 
-/// Names a registry's log-in may be filed under.
-fn keys(host: &str) -> Vec<String> {
-    match host {
-        "docker.io" => ["https://index.docker.io/v1/", "index.docker.io", "docker.io"]
-            .map(str::to_owned)
-            .into(),
-        host => vec![host.to_owned(), format!("https://{host}"), format!("https://{host}/v1/")],
+/// Names a log-in may be filed under, the most particular first.
+fn keys(host: &str, repository: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut part = repository;
+    loop {
+        out.push(format!("{host}/{part}"));
+        match part.rsplit_once('/') {
+            Some((above, _)) => part = above,
+            None => break,
+        }
     }
+    out.extend([host.to_owned(), format!("https://{host}"), format!("https://{host}/v1/")]);
+    if host == "docker.io" {
+        out.extend(["https://index.docker.io/v1/", "index.docker.io"].map(str::to_owned));
+    }
+    out
 }
 
 type Source = fn(&str) -> Result<DockerCredential, CredentialRetrievalError>;
+
+/// The credentials for a host; a helper that hangs is not waited for.
+pub(crate) fn find(host: &str, repository: &str) -> Credentials {
+    let (sender, receiver) = mpsc::channel();
+    let keys = keys(host, repository);
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(look(&keys));
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| nobody("a credential helper hangs"))
+}
+
+fn nobody(why: &str) -> Credentials {
+    let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    Credentials { auth: RegistryAuth::Anonymous, who: format!("nobody in particular{why}") }
+}
+
+fn look(keys: &[String]) -> Credentials {
+    let sources: [(&str, Source); 3] = [
+        ("Docker's configuration", docker_credential::get_credential),
+        ("Podman's configuration", docker_credential::get_podman_credential),
+        ("Podman's configuration", without_session),
+    ];
+    let mut trouble = String::new();
+    for (from, get) in sources {
+        for key in keys {
+            match get(key) {
+                Ok(DockerCredential::UsernamePassword(user, password)) => {
+                    let who = format!("`{user}` ({from})");
+                    return Credentials { auth: RegistryAuth::Basic(user, password), who };
+                }
+                Ok(DockerCredential::IdentityToken(_)) => {
+                    trouble = format!("{from} has an identity token, which is not understood yet");
+                }
+                Err(
+                    CredentialRetrievalError::NoCredentialConfigured
+                    | CredentialRetrievalError::ConfigNotFound
+                    | CredentialRetrievalError::ConfigReadError,
+                ) => {}
+                // What a helper says may hold secrets.
+                Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
+                    if trouble.is_empty() {
+                        trouble = format!("{from}: the credential helper `{helper}` has none");
+                    }
+                }
+                Err(e) => {
+                    if trouble.is_empty() {
+                        trouble = format!("{from}: {e}");
+                    }
+                }
+            }
+        }
+    }
+    nobody(&trouble)
+}
 
 /// Podman's files where no session says so: those of root's own shell, for one.
 fn without_session(key: &str) -> Result<DockerCredential, CredentialRetrievalError> {
@@ -42,28 +110,11 @@ fn without_session(key: &str) -> Result<DockerCredential, CredentialRetrievalErr
     last
 }
 
-/// The credentials for a host.
-pub(crate) fn find(host: &str) -> Credentials {
-    let sources: [(&str, Source); 3] = [
-        ("Docker's configuration", docker_credential::get_credential),
-        ("Podman's configuration", docker_credential::get_podman_credential),
-        ("Podman's configuration", without_session),
-    ];
-    for (from, get) in sources {
-        for key in keys(host) {
-            match get(&key) {
-                Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    let who = format!("`{user}` ({from})");
-                    return Credentials { auth: RegistryAuth::Basic(user, password), who };
-                }
-                Ok(DockerCredential::IdentityToken(token)) => {
-                    let who = format!("the token of {from}");
-                    return Credentials { auth: RegistryAuth::Bearer(token), who };
-                }
-                // Not there, or nothing that helps: whoever needs one will say so.
-                Err(_) => {}
-            }
-        }
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_most_particular_comes_first() {
+        let wanted = ["h:1/a/b", "h:1/a", "h:1", "https://h:1", "https://h:1/v1/"];
+        assert_eq!(super::keys("h:1", "a/b"), wanted);
     }
-    Credentials { auth: RegistryAuth::Anonymous, who: "nobody in particular".into() }
 }

@@ -50,18 +50,25 @@ impl Downloads<'_> {
     pub async fn bring(&self, blob: &Blob) -> Result<(), PullError> {
         let whole = self.whole(&blob.digest);
         if whole.exists() {
-            self.progress.bytes(blob.size);
-            return Ok(());
+            // A power cut may have left it short.
+            let kept = Part::open(&whole)?;
+            if kept.have == blob.size && kept.hex() == blob.digest.hex() {
+                self.progress.bytes(blob.size);
+                return Ok(());
+            }
+            let failed = |source| PullError::File { what: "remove", path: whole.clone(), source };
+            fs::remove_file(&whole).map_err(failed)?;
         }
         let path = self.folder.join(format!("{}.part", blob.digest.hex()));
         let mut part = Part::open(&path)?;
         self.progress.bytes(part.have.min(blob.size));
         let mut tries = 0;
+        // One that begins anew each time gets no further by that.
+        let mut furthest = part.have;
         while part.have < blob.size {
-            let before = part.have;
             let end = self.continue_with(blob, &mut part).await;
-            if part.have > before {
-                tries = 0;
+            if part.have > furthest {
+                (furthest, tries) = (part.have, 0);
             }
             match end {
                 Ok(()) if part.have >= blob.size => {}
@@ -109,6 +116,7 @@ impl Downloads<'_> {
             }
             let chunk = chunk.map_err(|e| PullError::Unreachable {
                 place: self.asked.place.clone(),
+                plain: self.asked.plain,
                 why: format!("the connection broke: {e}"),
             })?;
             if part.have + chunk.len() as u64 > blob.size {
@@ -184,8 +192,12 @@ impl Part {
         Ok(())
     }
 
+    fn hex(&self) -> String {
+        self.hash.clone().finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     fn finish(self, blob: &Blob, whole: &Path) -> Result<(), Wrong> {
-        let hex: String = self.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let hex = self.hex();
         let failed = |source| {
             Wrong::File(PullError::File { what: "finish", path: self.path.clone(), source })
         };
@@ -194,6 +206,6 @@ impl Part {
             fs::remove_file(&self.path).map_err(failed)?;
             return Err(Wrong::Bytes(format!("{} came as sha256:{hex}", blob.digest)));
         }
-        fs::rename(&self.path, whole).map_err(failed)
+        self.file.sync_data().and_then(|()| fs::rename(&self.path, whole)).map_err(failed)
     }
 }

@@ -31,6 +31,8 @@ pub enum PullError {
     Unreachable {
         /// The registry asked.
         place: String,
+        /// It was spoken to without TLS.
+        plain: bool,
         /// What happened.
         why: String,
     },
@@ -90,15 +92,16 @@ impl PullError {
             Self::Unreachable { why, .. } if why.contains("CaUsedAsEndEntity") => {
                 "the registry shows the certificate of an authority as its own; give it one that this authority has signed".into()
             }
-            Self::Unreachable { place, why } if why.contains("certificate") => format!(
+            Self::Unreachable { place, why, .. } if why.contains("certificate") => format!(
                 "put the certificate of its authority at /etc/docker/certs.d/{place}/ca.crt"
             ),
             Self::Unreachable { why, .. } if why.contains("lookup") => {
                 "is the name right, and does this machine have a name server?".into()
             }
-            Self::Unreachable { place, .. } => format!(
-                "does it run, and does this machine reach it? NETLOOM_PLAIN_HTTP={place} allows a registry without TLS"
-            ),
+            Self::Unreachable { place, plain: false, why } if why.contains("InvalidContentType") => {
+                format!("it speaks no TLS; NETLOOM_PLAIN_HTTP={place} allows that")
+            }
+            Self::Unreachable { .. } => "does it run, and does this machine reach it?".into(),
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room on the disk of the image store; what was downloaded stays for the next try".into()
             }
@@ -107,9 +110,26 @@ impl PullError {
         })
     }
 
-    /// Whether another place may have the image.
-    pub(crate) fn elsewhere(&self) -> bool {
-        !matches!(self, Self::File { .. } | Self::Settings { .. } | Self::Store(_) | Self::Stopped)
+    /// Whether another place may do better. A mirror's trouble is never the end.
+    pub(crate) fn elsewhere(&self, mirror: bool) -> bool {
+        match self {
+            Self::Stopped => false,
+            Self::File { .. } | Self::Settings { .. } | Self::Store(_) => mirror,
+            _ => true,
+        }
+    }
+
+    /// Of two places' errors the one that says more: an answer before none.
+    pub(crate) fn or(self, earlier: Option<PullError>) -> PullError {
+        match earlier {
+            Some(earlier)
+                if matches!(self, Self::Unreachable { .. })
+                    && !matches!(earlier, Self::Unreachable { .. }) =>
+            {
+                earlier
+            }
+            _ => self,
+        }
     }
 }
 
@@ -122,12 +142,14 @@ pub(crate) struct Asked {
     pub image: String,
     /// Whose credentials.
     pub who: String,
+    /// Without TLS.
+    pub plain: bool,
 }
 
 impl Asked {
     /// The error of a request.
     pub fn failed(&self, error: OciDistributionError) -> PullError {
-        let Self { place, image, who } = self.clone();
+        let Self { place, image, who, plain } = self.clone();
         let answer =
             |why: String| PullError::Answer { place: place.clone(), image: image.clone(), why };
         match error {
@@ -150,7 +172,14 @@ impl Asked {
                 ]) {
                     PullError::Unknown { place, image }
                 } else {
-                    answer(envelope.to_string())
+                    answer(
+                        envelope
+                            .to_string()
+                            .chars()
+                            .filter(|c| !c.is_control())
+                            .take(400)
+                            .collect(),
+                    )
                 }
             }
             OciDistributionError::ServerError { code: 404, .. } => {
@@ -159,8 +188,17 @@ impl Asked {
             OciDistributionError::ServerError { code: 401 | 403, .. } => {
                 PullError::Refused { place, image, who }
             }
+            // It may do better in a moment.
+            OciDistributionError::ServerError { code: code @ (429 | 500..=599), .. } => {
+                PullError::Unreachable {
+                    place,
+                    plain,
+                    why: format!("it answers with HTTP status {code}"),
+                }
+            }
             OciDistributionError::ServerError { code, message, .. } => {
-                let message: String = message.trim().chars().take(200).collect();
+                let message: String =
+                    message.trim().chars().filter(|c| !c.is_control()).take(200).collect();
                 answer(format!("HTTP status {code} {message}").trim().to_owned())
             }
             OciDistributionError::DigestError(error) => {
@@ -177,6 +215,7 @@ impl Asked {
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        PullError::Unreachable { place: self.place.clone(), why: innermost.to_string() }
+        let (place, plain) = (self.place.clone(), self.plain);
+        PullError::Unreachable { place, plain, why: innermost.to_string() }
     }
 }

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use serde::Deserialize;
 
@@ -16,11 +18,17 @@ const DAEMON: &str = "/etc/docker/daemon.json";
 /// Folders with certificates, by registry.
 const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
+/// A proxy that nothing is sent to, and what is not sent to it.
+const NO_PROXY: (&str, &str) = ("http://127.0.0.1:9", "localhost,127.0.0.0/8,::1");
+
 /// How registries are reached.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Hosts (with port) that are spoken to without TLS. Loopback is, always.
+    /// Hosts (with or without port) that are spoken to without TLS.
     pub plain_http: Vec<String>,
+    /// Hosts and networks whose certificates are not looked at, and that may have no TLS. Loopback is
+    /// one, unless there is a certificate for it.
+    pub insecure: Vec<String>,
     /// Mirrors by registry, tried in this order: `host:port` or a URL.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Folders like `/etc/docker/certs.d`.
@@ -53,7 +61,7 @@ impl Settings {
             }
         }
         let daemon = daemon(Path::new(DAEMON))?;
-        out.plain_http.extend(daemon.insecure_registries);
+        out.insecure.extend(daemon.insecure_registries);
         out.mirrors.entry("docker.io".into()).or_default().extend(daemon.registry_mirrors);
         let home =
             environment.get("HOME").map(|home| Path::new(home).join(".config/containers/certs.d"));
@@ -63,28 +71,50 @@ impl Settings {
 
     /// Where to ask for an image of a registry, in order.
     pub(crate) fn places(&self, registry: &str) -> Vec<Place> {
-        let mirrors = self.mirrors.get(registry).into_iter().flatten();
-        let mut out: Vec<Place> = mirrors
-            .map(|mirror| {
-                let (scheme, host) = mirror.split_once("://").unwrap_or(("", mirror));
-                let host = host.trim_end_matches('/').to_owned();
-                Place { plain: scheme == "http" || self.plain(&host), mirror: true, host }
-            })
-            .collect();
-        out.push(Place { plain: self.plain(registry), mirror: false, host: registry.to_owned() });
+        let mut out = Vec::new();
+        for mirror in self.mirrors.get(registry).into_iter().flatten() {
+            let (scheme, rest) = mirror.split_once("://").unwrap_or(("", mirror));
+            // Neither log-ins nor paths belong into a mirror's name; log-ins are found elsewhere.
+            let host = rest.split('/').next().unwrap_or_default();
+            let host = host.rsplit('@').next().unwrap_or_default();
+            self.ways(scheme, host, true, &mut out);
+        }
+        self.ways("", registry, false, &mut out);
         out
     }
 
-    fn plain(&self, host: &str) -> bool {
+    /// The ways to speak to a host: with TLS; where Docker would, without looking at the
+    /// certificate and then without TLS too.
+    fn ways(&self, scheme: &str, host: &str, mirror: bool, out: &mut Vec<Place>) {
         let name = match host.strip_prefix('[') {
             Some(literal) => literal.split(']').next().unwrap_or_default(),
             None => host.split(':').next().unwrap_or_default(),
         };
-        let loopback = name == "localhost"
-            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        // One on loopback with a certificate of its own is spoken to with TLS.
-        (loopback && self.certificates_of(host).is_empty())
-            || self.plain_http.iter().any(|allowed| allowed == host || allowed == name)
+        let address: Option<IpAddr> = name.parse().ok();
+        let loopback = name == "localhost" || address.is_some_and(|a| a.is_loopback());
+        let named = |list: &[String]| list.iter().any(|entry| entry == host || entry == name);
+        let within = |entry: &String| {
+            let net: Option<IpNet> = entry.parse().ok();
+            net.zip(address).is_some_and(|(net, address)| net.contains(&address))
+        };
+        let insecure = named(&self.insecure) || self.insecure.iter().any(within) || loopback;
+        let place = |plain, unverified| Place {
+            host: host.to_owned(),
+            plain,
+            unverified,
+            mirror,
+            loopback,
+        };
+        if scheme == "http" || named(&self.plain_http) && scheme != "https" {
+            out.push(place(true, false));
+        } else if insecure && self.certificates_of(host).is_empty() {
+            out.push(place(false, true));
+            if scheme != "https" {
+                out.push(place(true, false));
+            }
+        } else {
+            out.push(place(false, false));
+        }
     }
 
     fn certificates_of(&self, host: &str) -> Vec<PathBuf> {
@@ -111,6 +141,12 @@ impl Settings {
         }
         Ok(ClientConfig {
             protocol: if place.plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            accept_invalid_certificates: place.unverified,
+            // Naming proxies keeps the client from the environment's; what is here is for nobody else
+            // to see, log-ins least of all.
+            http_proxy: place.loopback.then(|| NO_PROXY.0.to_owned()),
+            https_proxy: place.loopback.then(|| NO_PROXY.0.to_owned()),
+            no_proxy: place.loopback.then(|| NO_PROXY.1.to_owned()),
             extra_root_certificates: roots,
             connect_timeout: Some(std::time::Duration::from_secs(15)),
             read_timeout: Some(std::time::Duration::from_secs(60)),
@@ -130,15 +166,19 @@ fn daemon(path: &Path) -> Result<Daemon, PullError> {
         .map_err(|e| PullError::Settings { path: path.into(), why: e.to_string() })
 }
 
-/// A host that may have an image.
+/// A host that may have an image, and how it is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Host and port.
     pub host: String,
     /// Without TLS.
     pub plain: bool,
+    /// With TLS, whoever's certificate it shows.
+    pub unverified: bool,
     /// Not the registry itself.
     pub mirror: bool,
+    /// On this machine.
+    pub loopback: bool,
 }
 
 #[cfg(test)]
@@ -148,37 +188,42 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             plain_http: vec!["lab.example:5000".into()],
+            insecure: vec!["10.1.0.0/16".into(), "self.example".into()],
             mirrors: BTreeMap::from([(
                 "docker.io".into(),
-                vec!["http://10.0.0.1:5000/".into(), "mirror.example".into()],
+                vec!["http://10.0.0.1:5000/x".into(), "https://joe:pw@127.0.0.1:5001".into()],
             )]),
             certificates: Vec::new(),
         }
     }
 
+    /// `http`, `https` or `any` (whatever certificate), in order.
+    fn ways(registry: &str) -> Vec<String> {
+        let word = |p: &Place| match (p.plain, p.unverified) {
+            (true, _) => "http",
+            (false, true) => "any",
+            (false, false) => "https",
+        };
+        settings().places(registry).iter().map(|p| format!("{} {}", word(p), p.host)).collect()
+    }
+
     #[test]
     fn only_loopback_and_what_is_allowed_goes_without_tls() {
-        let s = settings();
-        for host in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "lab.example:5000"] {
-            assert!(s.places(host)[0].plain, "{host}");
+        for host in
+            ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "10.1.2.3:5000", "self.example"]
+        {
+            assert_eq!(ways(host), [format!("any {host}"), format!("http {host}")], "{host}");
         }
-        for host in ["lab.example", "10.0.0.1:5000", "localhost.example", "ghcr.io"] {
-            assert!(!s.places(host)[0].plain, "{host}");
+        assert_eq!(ways("lab.example:5000"), ["http lab.example:5000"]);
+        for host in ["lab.example", "10.0.0.1:5000", "localhost.example", "ghcr.io", "10.2.0.1"] {
+            assert_eq!(ways(host), [format!("https {host}")], "{host}");
         }
     }
 
     #[test]
-    fn mirrors_come_first() {
-        let places = settings().places("docker.io");
-        let shown: Vec<_> = places.iter().map(|p| (p.host.as_str(), p.plain, p.mirror)).collect();
-        assert_eq!(
-            shown,
-            [
-                ("10.0.0.1:5000", true, true),
-                ("mirror.example", false, true),
-                ("docker.io", false, false)
-            ]
-        );
+    fn mirrors_come_first_without_their_secrets() {
+        let wanted = ["http 10.0.0.1:5000", "any 127.0.0.1:5001", "https docker.io"];
+        assert_eq!(ways("docker.io"), wanted);
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! A pull: manifest, configuration, layers, then the store's own import.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use netloom_image::{Digest, Image, ImportOptions, Reference, Store};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use oci_client::Client;
 use oci_client::client::ClientConfig;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::credentials;
 use crate::download::{Blob, Downloads};
@@ -19,8 +23,18 @@ use crate::places::{Place, Settings};
 
 /// Blobs downloaded at once.
 const AT_ONCE: usize = 4;
+/// How often it is asked whether to stop, and whether another pull has ended.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a manifest may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A layer larger than this is none.
+const MOST_LAYER: u64 = 1 << 40;
 /// Manifests and configurations larger than this are none.
 const MOST_DOCUMENT: u64 = 32 << 20;
+
+/// Indexes inside indexes, followed this deep, and this many of each.
+const MOST_NESTED: usize = 3;
+const MOST_BRANCHES: usize = 8;
 
 const INDEXES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -95,17 +109,26 @@ pub fn pull(
         })?;
     let mut last = None;
     for place in settings.places(reference.registry()) {
-        let attempt = Attempt::new(store, reference, settings, &place, progress)?;
-        match runtime.block_on(attempt.fetch()) {
-            Ok(folder) => return attempt.import(folder),
-            Err(e) if e.elsewhere() => last = Some(e),
+        let tried = Attempt::new(store, reference, settings, &place, progress)
+            .and_then(|attempt| attempt.whole(&runtime));
+        match tried {
+            Ok(image) => return Ok(image),
+            Err(e) if e.elsewhere(place.mirror) => last = Some(e.or(last)),
             Err(e) => return Err(e),
         }
     }
     Err(last.unwrap_or_else(|| PullError::Unreachable {
         place: reference.registry().into(),
+        plain: false,
         why: "there is nowhere to ask".into(),
     }))
+}
+
+/// Ends when the user wants to stop.
+async fn stopped(progress: &dyn Progress) {
+    while !progress.stop() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// A pull from one place.
@@ -122,7 +145,23 @@ struct Attempt<'a> {
 /// A layout with all that was missing, which nobody else works on.
 struct Fetched {
     folder: PathBuf,
-    _lock: Flock<File>,
+    lock: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Fetched {
+    /// Removes what was downloaded, and the lock with it: who waits for that looks again.
+    fn forget(&self) {
+        // What stays is removed by `image prune`.
+        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)
+    }
 }
 
 impl<'a> Attempt<'a> {
@@ -134,7 +173,7 @@ impl<'a> Attempt<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self, PullError> {
         let config: ClientConfig = settings.client(place)?;
-        let credentials = credentials::find(&place.host);
+        let credentials = credentials::find(&place.host, reference.repository());
         let (host, repository) = (place.host.clone(), reference.repository().to_owned());
         let image = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => {
@@ -146,63 +185,111 @@ impl<'a> Attempt<'a> {
                 tag.unwrap_or("latest").to_owned(),
             ),
         };
-        let asked =
-            Asked { place: place.host.clone(), image: reference.short(), who: credentials.who };
+        let asked = Asked {
+            place: place.host.clone(),
+            image: reference.short(),
+            who: credentials.who,
+            plain: place.plain,
+        };
         let client = Client::try_from(config).map_err(|e| asked.failed(e))?;
         Ok(Attempt { store, reference, progress, client, auth: credentials.auth, image, asked })
     }
 
-    async fn fetch(&self) -> Result<Fetched, PullError> {
-        let (top, top_digest) = self.manifest(&self.image).await?;
-        let mut documents = vec![(top_digest.clone(), top)];
-        let mut at = 0;
-        // An index names the manifest for this machine; that may be an index once more.
-        let image = loop {
-            let document = self.parse(&documents[at].1)?;
-            if document.manifests.is_empty() {
-                break document;
-            }
-            let Some(chosen) = choose(&document.manifests) else {
-                // The import says which platforms there are.
-                break Document { config: None, layers: Vec::new(), ..document };
-            };
-            if at > 3 {
-                return Err(self.answer("its indexes are nested too deeply".into()));
-            }
-            let inner = self.image.clone_with_digest(chosen.digest.to_string());
-            let (text, _) = self.manifest(&inner).await?;
-            documents.push((chosen.digest.clone(), text));
-            at += 1;
+    /// Fetches and imports. What others remove from the store meanwhile is fetched after all; what
+    /// turns out to be damaged is fetched anew, once.
+    fn whole(&self, runtime: &Runtime) -> Result<Image, PullError> {
+        let fetch = || {
+            runtime.block_on(async {
+                tokio::select! {
+                    fetched = self.fetch() => fetched,
+                    () = stopped(self.progress) => Err(PullError::Stopped),
+                }
+            })
         };
-        let fetched = self.folder(&top_digest)?;
-        let downloads = Downloads {
+        let fetched = fetch()?;
+        match self.import(&fetched) {
+            Err(PullError::Store(netloom_image::Error::MissingPart { .. })) => {}
+            Err(PullError::Store(
+                netloom_image::Error::Corrupt { .. } | netloom_image::Error::DigestMismatch { .. },
+            )) => fetched.forget(),
+            other => return other,
+        }
+        drop(fetched);
+        self.import(&fetch()?)
+    }
+
+    async fn fetch(&self) -> Result<Fetched, PullError> {
+        let (text, digest) = self.manifest(&self.image).await?;
+        let (text, digest) = self.leaf(text, digest).await?;
+        let image = self.parse(&text)?;
+        let Some(config) = image.config else {
+            return Err(self.answer("its manifest names no configuration".into()));
+        };
+        if config.size > MOST_DOCUMENT {
+            return Err(self.answer(format!("its configuration has {} bytes", config.size)));
+        }
+        if let Some(layer) = image.layers.iter().find(|l| l.size > MOST_LAYER) {
+            return Err(self.answer(format!("the layer {} has {} bytes", layer.digest, layer.size)));
+        }
+        let fetched = self.folder(&digest).await?;
+        let quiet = Downloads {
             client: &self.client,
             image: &self.image,
             asked: &self.asked,
             folder: &fetched.folder,
-            progress: self.progress,
+            progress: &Silent,
         };
-        for (digest, text) in &documents {
-            write(&downloads.whole(digest), text)?;
-        }
-        if let Some(config) = &image.config {
-            if config.size > MOST_DOCUMENT {
-                return Err(self.answer(format!("its configuration has {} bytes", config.size)));
-            }
-            let quiet = Downloads { progress: &Silent, ..downloads };
-            quiet.bring(&Blob { digest: config.digest.clone(), size: config.size }).await?;
-            let downloads = Downloads { progress: self.progress, ..quiet };
-            let document = read(&downloads.whole(&config.digest))?;
-            let missing = self.missing(&document, image.layers)?;
-            self.progress.begin(missing.len(), missing.iter().map(|b| b.size).sum());
-            stream::iter(&missing)
-                .map(|blob| downloads.bring(blob))
-                .buffer_unordered(AT_ONCE)
-                .try_collect::<Vec<()>>()
-                .await?;
-        }
-        self.layout(&fetched.folder, &documents[0])?;
+        write(&quiet.whole(&digest), &text)?;
+        quiet.bring(&Blob { digest: config.digest.clone(), size: config.size }).await?;
+        let downloads = Downloads { progress: self.progress, ..quiet };
+        let document = read(&downloads.whole(&config.digest))?;
+        let missing = self.missing(&document, image.layers)?;
+        let bytes = missing.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+        self.progress.begin(missing.len(), bytes);
+        stream::iter(&missing)
+            .map(|blob| downloads.bring(blob))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        self.layout(&fetched.folder, &image.media_type, &text, &digest)?;
         Ok(fetched)
+    }
+
+    /// The manifest for this machine: the one that came, or the one an index leads to.
+    async fn leaf(&self, text: Vec<u8>, digest: Digest) -> Result<(Vec<u8>, Digest), PullError> {
+        let mut available = Vec::new();
+        // The best of an index first; what is nested is looked through before what says nothing.
+        let mut left = vec![(text, digest, 0)];
+        while let Some((text, digest, depth)) = left.pop() {
+            let document = self.parse(&text)?;
+            if document.manifests.is_empty() {
+                return Ok((text, digest));
+            }
+            if depth >= MOST_NESTED {
+                return Err(self.answer("its indexes are nested too deeply".into()));
+            }
+            let mut chosen: Vec<(u8, &Descriptor)> = Vec::new();
+            for manifest in &document.manifests {
+                match rank(manifest) {
+                    Some(rank) => chosen.push((rank, manifest)),
+                    None => available.extend(manifest.platform.as_ref().map(Platform::to_string)),
+                }
+            }
+            chosen.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+            // The last one is taken first.
+            for (_, manifest) in chosen.into_iter().take(MOST_BRANCHES) {
+                let inner = self.image.clone_with_digest(manifest.digest.to_string());
+                let (text, digest) = self.manifest(&inner).await?;
+                left.push((text, digest, depth + 1));
+                if rank(manifest) == Some(0) {
+                    break;
+                }
+            }
+        }
+        available.sort();
+        available.dedup();
+        let (machine, has) = (netloom_image::host_architecture(), available.join(", "));
+        Err(self.answer(format!("it is for {has}, and this machine is linux/{machine}")))
     }
 
     /// A manifest or index as its registry has it, its digest verified.
@@ -211,10 +298,14 @@ impl<'a> Attempt<'a> {
         image: &oci_client::Reference,
     ) -> Result<(Vec<u8>, Digest), PullError> {
         let accepted: Vec<&str> = INDEXES.into_iter().chain(MANIFESTS).collect();
-        let (text, _) = self
-            .client
-            .pull_manifest_raw(image, &self.auth, &accepted)
+        let asked = self.client.pull_manifest_raw(image, &self.auth, &accepted);
+        let (text, _) = tokio::time::timeout(PATIENCE, asked)
             .await
+            .map_err(|_| PullError::Unreachable {
+                place: self.asked.place.clone(),
+                plain: self.asked.plain,
+                why: format!("it does not answer within {} s", PATIENCE.as_secs()),
+            })?
             .map_err(|e| self.asked.failed(e))?;
         let digest = Digest::of(&text);
         match image.digest() {
@@ -250,32 +341,37 @@ impl<'a> Attempt<'a> {
     }
 
     /// The folder of this image's downloads, once nobody else works on it.
-    fn folder(&self, digest: &Digest) -> Result<Fetched, PullError> {
+    async fn folder(&self, digest: &Digest) -> Result<Fetched, PullError> {
         let downloads = self.store.downloads();
         let folder = downloads.join(digest.hex());
+        // Beside the folder, which comes and goes.
+        let path = downloads.join(format!("{}.lock", digest.hex()));
+        let failed = |source| PullError::File { what: "lock", path: path.clone(), source };
+        fs::create_dir_all(&downloads).map_err(failed)?;
+        let lock = loop {
+            let file = File::create(&path).map_err(failed)?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // Whoever had it may have removed it.
+                Ok(lock) if same(&lock, &path) => break lock,
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => tokio::time::sleep(LOOK).await,
+                Err((_, errno)) => return Err(failed(errno.into())),
+            }
+        };
         let blobs = folder.join("blobs/sha256");
         let made = fs::create_dir_all(&blobs);
         made.map_err(|source| PullError::File { what: "make", path: blobs, source })?;
-        let path = folder.join("lock");
-        let failed = |source| PullError::File { what: "lock", path: path.clone(), source };
-        let file = File::create(&path).map_err(failed)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| failed(errno.into()))?;
-        // Whoever had it may have removed the folder.
-        fs::create_dir_all(folder.join("blobs/sha256")).map_err(failed)?;
-        Ok(Fetched { folder, _lock: lock })
+        Ok(Fetched { folder, lock: path, _held: lock })
     }
 
-    fn layout(&self, folder: &Path, top: &(Digest, Vec<u8>)) -> Result<(), PullError> {
-        let (digest, text) = top;
-        let document = self.parse(text)?;
-        let kind = match (document.media_type.as_str(), document.manifests.is_empty()) {
-            ("", true) => MANIFESTS[0],
-            ("", false) => INDEXES[0],
-            (kind, _) => kind,
-        };
+    fn layout(
+        &self,
+        folder: &Path,
+        kind: &str,
+        text: &[u8],
+        digest: &Digest,
+    ) -> Result<(), PullError> {
         let index = json!({"schemaVersion": 2, "manifests": [{
-            "mediaType": kind,
+            "mediaType": if kind.is_empty() { MANIFESTS[0] } else { kind },
             "digest": digest.to_string(),
             "size": text.len(),
             "annotations": {"io.containerd.image.name": self.reference.to_string()},
@@ -284,13 +380,12 @@ impl<'a> Attempt<'a> {
         write(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
-    fn import(&self, fetched: Fetched) -> Result<Image, PullError> {
+    fn import(&self, fetched: &Fetched) -> Result<Image, PullError> {
         self.progress.unpacking();
         let options =
             ImportOptions { reference: Some(self.reference.clone()), ..ImportOptions::default() };
         let done = self.store.import_as(&fetched.folder, &self.asked.place, &options)?;
-        // What is left is of no use to anybody; the next pull would remove it too.
-        let _ = fs::remove_dir_all(&fetched.folder);
+        fetched.forget();
         done.images.into_iter().next().ok_or_else(|| self.answer("there was no image in it".into()))
     }
 
@@ -300,18 +395,22 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// The manifest for this machine.
-fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
-    let wanted = netloom_image::host_architecture();
-    let fits = |m: &&Descriptor| {
-        m.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == wanted)
-    };
-    // A nested index has no platform of its own.
-    let index = |m: &&Descriptor| INDEXES.contains(&m.media_type.as_str());
-    manifests.iter().find(fits).or_else(|| manifests.iter().find(index)).or_else(|| {
-        // A lone manifest without a platform is for everybody.
-        manifests.iter().find(|m| m.platform.is_none()).filter(|_| manifests.len() == 1)
-    })
+/// How well a manifest of an index fits: 0 best, none if it is for another machine.
+fn rank(manifest: &Descriptor) -> Option<u8> {
+    match &manifest.platform {
+        Some(p) if p.os == "linux" && p.architecture == netloom_image::host_architecture() => {
+            Some(0)
+        }
+        _ if INDEXES.contains(&manifest.media_type.as_str()) => Some(1),
+        Some(_) => None,
+        None => Some(2),
+    }
+}
+
+/// Whether a lock is that of the file that stands at a path now.
+fn same(lock: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(there)) = (lock.metadata(), fs::metadata(path)) else { return false };
+    (held.dev(), held.ino()) == (there.dev(), there.ino())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PullError> {

@@ -36,6 +36,7 @@ impl Place {
     fn nothing_left(&self) {
         let downloads = files(&self.store.downloads());
         assert!(downloads.is_empty(), "{downloads:?}");
+        assert_eq!(self.store.prune_downloads().unwrap(), 0);
     }
 }
 
@@ -81,7 +82,13 @@ fn the_machine_gets_what_is_for_it() {
     assert_eq!(read(&image, "arch"), b"this");
     p.registry.push_index("multi:none", &[("multi:b", "s390x")]);
     let error = p.pull("multi:none").unwrap_err();
-    assert!(error.to_string().contains("s390x"), "{error}");
+    let said = format!("it is for linux/s390x, and this machine is linux/{}", host_architecture());
+    assert!(error.to_string().ends_with(&said), "{error}");
+    // What says nothing of machines comes after what is for this one.
+    p.registry.push_index("multi:mixed", &[("multi:b", ""), ("multi:a", host_architecture())]);
+    let (image, _) = p.pull("multi:mixed").unwrap();
+    assert_eq!(read(&image, "arch"), b"this");
+    p.nothing_left();
     assert!(p.store.resolve(&p.reference("multi:none")).unwrap().is_none());
 }
 
@@ -100,6 +107,9 @@ fn a_download_goes_on_where_it_ended() {
     let part = part.expect("what came is kept");
     assert_eq!(fs::metadata(part).unwrap().len(), whole.len() as u64 / 2);
     fs::write(&blob, &whole).unwrap();
+    // A power cut leaves what was whole empty.
+    let emptied = part.parent().unwrap().join("blobs/sha256").join(made.layer(0).hex());
+    fs::write(&emptied, "").unwrap();
     let (image, _) = p.pull("big:1").unwrap();
     assert_eq!(read(&image, "big").len(), 4 << 20);
     p.nothing_left();
@@ -117,6 +127,8 @@ fn other_bytes_are_refused() {
     let error = p.pull("bad:1").unwrap_err();
     assert!(matches!(error, PullError::Digest { .. }), "{error}");
     assert!(p.store.list().unwrap().is_empty(), "the store is as it was");
+    assert!(p.store.prune_downloads().unwrap() > 0, "prune removes what is left");
+    assert!(files(&p.store.downloads()).is_empty());
     bytes[1000] ^= 1;
     fs::write(&blob, &bytes).unwrap();
     p.pull("bad:1").unwrap();
@@ -147,17 +159,82 @@ fn mirrors_are_asked_first_and_the_registry_after_them() {
 }
 
 #[test]
-fn two_pulls_of_one_image_do_the_work_once() {
+fn many_pulls_of_one_image_do_not_mind_each_other() {
     let p = place();
     let made = Made::of(&[("big", &noise(2 << 20)), ("small", b"x")], host_architecture());
     p.registry.push("same:1", &made);
+    for round in 0..4 {
+        std::thread::scope(|scope| {
+            let begin = |n: u64| {
+                let p = &p;
+                scope.spawn(move || {
+                    // Not all at once: some come while others have just ended.
+                    std::thread::sleep(std::time::Duration::from_millis(n * 15 * (round % 3)));
+                    (0..3).map(|_| p.pull("same:1").map(|(image, _)| image)).collect::<Vec<_>>()
+                })
+            };
+            let pulls: Vec<_> = (0..6).map(begin).collect();
+            for image in pulls.into_iter().flat_map(|done| done.join().unwrap()) {
+                assert_eq!(read(&image.unwrap(), "small"), b"x");
+            }
+        });
+        assert_eq!(p.store.list().unwrap().len(), 1);
+        p.nothing_left();
+        p.store.remove(&p.reference("same:1"), |_| Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_base_that_goes_meanwhile_is_fetched_after_all() {
+    let p = place();
+    let base = noise(1 << 20);
+    p.registry.push("base:1", &Made::of(&[("base", &base)], host_architecture()));
+    let top = noise(24 << 20);
+    p.registry.push("top:1", &Made::of(&[("base", &base), ("top", &top)], host_architecture()));
+    p.pull("base:1").unwrap();
     std::thread::scope(|scope| {
-        let pulls: Vec<_> = (0..4).map(|_| scope.spawn(|| p.pull("same:1").unwrap())).collect();
-        for done in pulls {
-            let (image, _) = done.join().unwrap();
-            assert_eq!(read(&image, "small"), b"x");
-        }
+        let pull = scope.spawn(|| p.pull("top:1").map(|(image, _)| image));
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        p.store.remove(&p.reference("base:1"), |_| Vec::new()).unwrap();
+        let image = pull.join().unwrap().unwrap();
+        assert_eq!((read(&image, "base").len(), read(&image, "top").len()), (1 << 20, 24 << 20));
     });
-    assert_eq!(p.store.list().unwrap().len(), 1);
     p.nothing_left();
+}
+
+#[test]
+fn trouble_with_a_mirror_is_not_the_end() {
+    let p = place();
+    let other = Registry::start();
+    other.push("lab/x:1", &Made::of(&[("arch", b"no")], "s390x"));
+    p.registry.push("lab/x:1", &Made::of(&[("arch", b"yes")], host_architecture()));
+    let mirror = format!("http://joe:hunter2@{}/some/path", other.host);
+    let mirrors = BTreeMap::from([(p.registry.host.clone(), vec![mirror])]);
+    let settings = Settings { mirrors, ..Settings::default() };
+    let image = pull(&p.store, &p.reference("lab/x:1"), &settings, &Count::default()).unwrap();
+    assert_eq!(read(&image, "arch"), b"yes");
+    let error = pull(&p.store, &p.reference("lab/none"), &settings, &Count::default()).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn who_wants_to_stop_is_heard() {
+    struct Stop;
+    impl netloom_registry::Progress for Stop {
+        fn begin(&self, _: usize, _: u64) {}
+        fn bytes(&self, _: u64) {}
+        fn stop(&self) -> bool {
+            true
+        }
+    }
+    // One that takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("images")).unwrap();
+    let host = silent.local_addr().unwrap();
+    let reference = Reference::parse(&format!("{host}/x")).unwrap();
+    let begun = std::time::Instant::now();
+    let error = pull(&store, &reference, &plain(), &Stop).unwrap_err();
+    assert!(matches!(error, PullError::Stopped), "{error}");
+    assert!(begun.elapsed().as_secs() < 5);
 }

@@ -128,7 +128,8 @@ pub fn run(verb: Verb, plain: bool) -> Result<u8> {
         Verb::List { format } => list(&store, &format)?,
         Verb::Prune => {
             let removed = store.prune(|layer| engine.image_users(layer)).map_err(hinted)?;
-            say!("removed {} layers, {} MB", removed.layers, removed.bytes >> 20);
+            let downloads = store.prune_downloads().map_err(hinted)?;
+            say!("removed {} layers, {} MB", removed.layers, (removed.bytes + downloads) >> 20);
         }
         Verb::Remove { reference: name } => {
             let name = reference(&name)?;

@@ -43,6 +43,12 @@ impl Lock {
         Ok(lock.ok().map(|file| Self { _file: file }))
     }
 
+    /// A lock file of others; `None` while somebody has it.
+    pub fn free(path: &Path) -> Result<Option<Self>, Error> {
+        let lock = Self::attempt(path, open(path)?, FlockArg::LockExclusiveNonblock)?;
+        Ok(lock.ok().map(|file| Self { _file: file }))
+    }
+
     /// A directory of work in progress; `None` when its owner lives, or it is gone.
     pub fn directory(path: &Path) -> Result<Option<Self>, Error> {
         let file = match File::open(path) {

@@ -78,10 +78,12 @@ impl Registry {
                     .pull_manifest_raw(&reference, &RegistryAuth::Anonymous, &accepted)
                     .await
                     .unwrap();
-                manifests.push(json!({
-                    "mediaType": accepted[0], "digest": digest, "size": text.len(),
-                    "platform": {"os": "linux", "architecture": architecture},
-                }));
+                let mut entry =
+                    json!({"mediaType": accepted[0], "digest": digest, "size": text.len()});
+                if !architecture.is_empty() {
+                    entry["platform"] = json!({"os": "linux", "architecture": architecture});
+                }
+                manifests.push(entry);
             }
             let kind = "application/vnd.oci.image.index.v1+json";
             let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests});
