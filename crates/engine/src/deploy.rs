@@ -8,7 +8,7 @@ use crate::ledger::{Ledger, note_shared};
 use crate::names::NameWriter;
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
-use crate::{Engine, EngineError, digest, hosts, hostwide, prepare, tunnel};
+use crate::{Engine, EngineError, digest, hosts, hostwide, inventory, prepare, tunnel};
 use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
@@ -275,6 +275,7 @@ impl Engine {
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtime };
             done = apply.run(&mut record, &names)?;
         }
+        inventory::write(lab, objects, options)?;
         self.settle(&decision, &mut record)?;
         Ok(done)
     }

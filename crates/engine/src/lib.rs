@@ -24,6 +24,7 @@ mod hosts;
 mod hostwide;
 mod image;
 mod inspect;
+mod inventory;
 mod labdir;
 mod ledger;
 mod lifecycle;

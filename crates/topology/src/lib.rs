@@ -15,6 +15,7 @@ mod env;
 mod expand;
 mod files;
 mod inputs;
+mod inventory;
 mod kind;
 mod lab;
 mod link;
@@ -35,6 +36,7 @@ mod verify;
 pub use containerlab::to_containerlab;
 pub use files::{FileContext, GeneratedFile, NodeFiles, node_files};
 pub use inputs::{Files, Git, Inputs, NoFiles, Overrides, Settings, absolute};
+pub use inventory::{PLATFORM_NAMES, inventories};
 pub use lab::{
     AddressPair, Credentials, Dns, EndpointNode, Healthcheck, Lab, Link, LinkEndpoint, LinkKind,
     Mgmt, Node, Origin, PortBinding, PullPolicy, Stage, StageExec, Stages, StartupConfig, Tunnel,

@@ -326,3 +326,38 @@ fn settings_of_the_host_are_of_one_start_of_the_machine() {
     s.destroy(&lab);
     assert_eq!(setting("ipv4/ip_forward"), "1", "as whoever started the machine wants it");
 }
+
+#[test]
+fn inventories_for_those_who_configure_nodes() {
+    let s = Sandbox::new();
+    let lab = managed(
+        &s,
+        "stock",
+        "{}",
+        "{a: {labels: {ansible-group: spines, nornir-group: core}}, b: {credentials: {username: me, password: \"it's #1\"}}, off: {network-mode: none}, hidden: {labels: {ansible-no-host-var: \"true\"}}}",
+    );
+    s.deploy(&lab);
+    let folder = s.lab_dir().join("clab-stock");
+    // Read by a reader of YAML, as those do who use them.
+    let read = |name: &str| {
+        let program =
+            "import sys, json, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+        s.run("python3").args(["-c", program]).args([folder.join(name)]).run().ok().json()
+    };
+    let groups = read("ansible-inventory.yml")["all"]["children"].clone();
+    assert_eq!(groups["linux"]["hosts"]["clab-stock-a"]["ansible_host"], "172.20.20.2");
+    assert_eq!(groups["spines"]["hosts"]["clab-stock-a"]["ansible_host"], "172.20.20.2");
+    let b = &groups["linux"]["hosts"]["clab-stock-b"];
+    assert_eq!((&b["ansible_user"], &b["ansible_password"]), (&"me".into(), &"it's #1".into()));
+    assert!(groups["linux"]["hosts"]["clab-stock-off"]["ansible_host"].is_null());
+    assert!(groups["linux"]["hosts"]["clab-stock-hidden"].is_null());
+    let nornir = read("nornir-simple-inventory.yml");
+    assert_eq!(nornir["a"]["groups"], serde_json::json!(["core"]));
+    assert_eq!(
+        (&nornir["b"]["password"], &nornir["b"]["platform"]),
+        (&"it's #1".into(), &"linux".into())
+    );
+    let mode = s.sh(&format!("stat -c %a {}/ansible-inventory.yml", folder.display()));
+    assert_eq!(mode.text(), "600", "there are passwords in it");
+    s.gone(&lab);
+}
