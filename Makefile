@@ -8,8 +8,11 @@ IMAGES := target/netloom-images
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-packages: ## Debian packages that building, tests and the demo need
+packages: ## Debian packages that building and the demo need
 	@scripts/packages
+
+test-packages: ## those that the tests need besides; none of their services is started
+	@scripts/packages test
 
 build: ## debug build
 	cargo build --locked --package netloom
@@ -27,13 +30,13 @@ lint: ## format, clippy
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-test: packages ## the fast tier: everything that CI runs
+test: test-packages ## the fast tier: everything that CI runs
 	@scripts/test
 
-test-full: packages ## the fast tier, then repeats, full mutation count
+test-full: test-packages ## the fast tier, then repeats, full mutation count
 	@scripts/test full
 
 bench: packages ## benchmarks against their floors, as ratios in one run
 	@scripts/bench
 
-.PHONY: help packages build demo demo-down images lint test test-full bench
+.PHONY: help packages test-packages build demo demo-down images lint test test-full bench

@@ -300,17 +300,6 @@ pub(crate) fn group(lab: &str) -> u32 {
     (u32::from_be_bytes([h[0], h[1], h[2], h[3]]) & 0x3fff_ffff) | 0x4000_0000
 }
 
-/// Removes a file; one that is not there is fine.
-pub(crate) fn remove_file(path: &Path) -> Result<(), EngineError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            let what = format!("remove {}: {e}", path.display());
-            Err(EngineError::Io(std::io::Error::new(e.kind(), what)))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Removes a tree; one that is not there is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), EngineError> {
     match std::fs::remove_dir_all(path) {

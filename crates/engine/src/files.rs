@@ -8,7 +8,7 @@ use netloom_topology::{
     FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
 };
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// What the kind of a node adds, with everything known now; `links` are those that end at it.
@@ -73,12 +73,21 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
         Ok(text) => text.clone().into_bytes(),
         Err(from) => fs::read(from)?,
     };
-    // Beside it and renamed: a kill half-way leaves nothing that would be kept.
-    let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let new = file.path.with_file_name(format!(".{name}.new"));
-    let wrong = |e: std::io::Error| {
-        std::io::Error::new(e.kind(), format!("write {}: {e}", file.path.display()))
-    };
+    replace(&file.path, &text, file.mode, None)
+}
+
+/// Writes a file beside its place and renames it: a kill half-way leaves nothing that would be kept.
+/// `owner` is whose file or folder says who it belongs to.
+pub fn replace(
+    path: &Path,
+    text: &[u8],
+    mode: u32,
+    owner: Option<&std::fs::Metadata>,
+) -> Result<(), EngineError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let new = path.with_file_name(format!(".{name}.new"));
+    let wrong =
+        |e: std::io::Error| std::io::Error::new(e.kind(), format!("write {}: {e}", path.display()));
     let write = || -> std::io::Result<()> {
         // Others may write in the folder: nothing that stands there is followed.
         match std::fs::remove_file(&new) {
@@ -86,10 +95,13 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
             _ => {}
         }
         let mut out =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&new)?;
-        out.set_permissions(std::fs::Permissions::from_mode(file.mode))?;
-        out.write_all(&text)?;
-        std::fs::rename(&new, &file.path)
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        out.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        if let Some(owner) = owner {
+            std::os::unix::fs::fchown(&out, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        out.write_all(text)?;
+        std::fs::rename(&new, path)
     };
     write().map_err(wrong)?;
     Ok(())

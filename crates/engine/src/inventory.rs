@@ -1,13 +1,10 @@
 //! Inventories in the lab directory, for those who configure its nodes.
 
 use crate::deploy::DeployOptions;
-use crate::{EngineError, labdir};
-use fs_err as fs;
+use crate::{EngineError, files, labdir};
 use netloom_plan::Objects;
 use netloom_topology::{Lab, PLATFORM_NAMES, inventories};
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 /// Writes `ansible-inventory.yml` and `nornir-simple-inventory.yml`. They hold passwords: only who
 /// owns the folder of the topology file may read them.
@@ -26,25 +23,10 @@ pub fn write(lab: &Lab, objects: &Objects, options: &DeployOptions) -> Result<()
     for (name, text) in
         [("ansible-inventory.yml", ansible), ("nornir-simple-inventory.yml", nornir)]
     {
-        put(&lab.dir.join(name), &text, owner.as_ref())?;
+        let path = lab.dir.join(name);
+        if !std::fs::read_to_string(&path).is_ok_and(|have| have == text) {
+            files::replace(&path, text.as_bytes(), 0o600, owner.as_ref())?;
+        }
     }
     Ok(())
-}
-
-/// Beside it and renamed: nobody sees half of it, or follows a link that stands there.
-fn put(path: &Path, text: &str, owner: Option<&std::fs::Metadata>) -> Result<(), EngineError> {
-    if std::fs::read_to_string(path).is_ok_and(|have| have == text) {
-        return Ok(());
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let new = path.with_file_name(format!(".{name}.new"));
-    crate::destroy::remove_file(&new)?;
-    let file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    if let Some(owner) = owner {
-        std::os::unix::fs::chown(&new, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    drop(file);
-    fs::write(&new, text)?;
-    Ok(fs::rename(&new, path)?)
 }

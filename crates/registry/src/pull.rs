@@ -77,6 +77,12 @@ struct Platform {
     os: String,
 }
 
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)
+    }
+}
+
 /// Either a manifest or an index of such.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,12 +161,6 @@ impl Fetched {
         // What stays is removed by `image prune`.
         let _ = fs::remove_dir_all(&self.folder);
         let _ = fs::remove_file(&self.lock);
-    }
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The management network: its settings, the way out, and what clashes with it.
 
 use netloom_e2e::Sandbox;
+use netloom_e2e::command::Running;
 use netloom_e2e::images::SMALL;
 use std::path::PathBuf;
 
@@ -12,6 +13,19 @@ fn managed(s: &Sandbox, name: &str, mgmt: &str, nodes: &str) -> PathBuf {
             "name: {name}\nmgmt: {mgmt}\ntopology:\n  defaults: {{kind: linux, image: {SMALL}}}\n  nodes: {nodes}\n"
         ),
     )
+}
+
+/// A network namespace beyond the host, and the process that keeps it.
+fn world(s: &Sandbox) -> (Running, i32) {
+    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
+    let pid = world.pid();
+    s.sh("sleep 0.2").ok();
+    (world, pid)
+}
+
+fn leave(world: Running) {
+    world.signal(nix::sys::signal::Signal::SIGKILL);
+    world.finish();
 }
 
 #[test]
@@ -37,9 +51,7 @@ fn settings_of_the_network() {
 fn nodes_reach_the_world_unless_forbidden() {
     let mut s = Sandbox::new();
     // A world that knows no way back: only an address of the host's own gets an answer.
-    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
-    let pid = world.pid();
-    s.sh("sleep 0.2").ok();
+    let (world, pid) = world(&s);
     s.sh(&format!(
         "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
          ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8:51::1/64 dev up0 nodad; ip link set up0 up
@@ -58,16 +70,13 @@ fn nodes_reach_the_world_unless_forbidden() {
     s.exec(&shut, "a", "ping -c1 -W1 198.51.100.2").fails();
     s.exec(&shut, "a", "ping -c1 -W2 b").ok();
     s.gone(&shut);
-    world.signal(nix::sys::signal::Signal::SIGKILL);
-    world.finish();
+    leave(world);
 }
 
 #[test]
 fn published_ports_are_reached_from_the_host_and_from_outside() {
     let mut s = Sandbox::new();
-    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
-    let pid = world.pid();
-    s.sh("sleep 0.2").ok();
+    let (world, pid) = world(&s);
     s.sh(&format!(
         "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
          ip addr add 198.51.100.1/24 dev up0; ip link set up0 up
@@ -96,16 +105,13 @@ fn published_ports_are_reached_from_the_host_and_from_outside() {
     let clash = managed(&s, "ports2", "{}", "{x: {ports: [\"18080:80\"]}}");
     s.with("deploy", &clash, &[]).run().fails().says("18080");
     s.gone(&lab);
-    world.signal(nix::sys::signal::Signal::SIGKILL);
-    world.finish();
+    leave(world);
 }
 
 #[test]
 fn a_host_that_drops_what_it_forwards_lets_labs_through() {
     let mut s = Sandbox::new();
-    let world = s.run("unshare").args(["-n", "sleep", "300"]).start();
-    let pid = world.pid();
-    s.sh("sleep 0.2").ok();
+    let (world, pid) = world(&s);
     // Docker's way, an administrator's, and one that rejects at its end.
     s.sh(&format!(
         "ip link add up0 type veth peer name far0 && ip link set far0 netns {pid}
@@ -153,8 +159,7 @@ fn a_host_that_drops_what_it_forwards_lets_labs_through() {
     s.deploy(&lab);
     s.exec(&lab, "a", "ping -c1 -W2 198.51.100.2").ok();
     s.gone(&lab);
-    world.signal(nix::sys::signal::Signal::SIGKILL);
-    world.finish();
+    leave(world);
 }
 
 #[test]
