@@ -110,7 +110,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     }
     ContainerSpec {
         name: node.long_name.clone(),
-        rootfs: Rootfs { layers, private: folder.join("root") },
+        rootfs: Rootfs::Layers { layers, private: folder.join("root") },
         network: network(parts),
         pid: match node.pid_mode.as_str() {
             "host" => PidNs::Host,
@@ -122,7 +122,11 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
                 None => PidNs::Private,
             },
         },
-        cgroupns: if node.cgroupns_mode == "host" { CgroupNs::Host } else { CgroupNs::Private },
+        cgroupns: match node.cgroupns_mode.as_str() {
+            "host" => Some(CgroupNs::Host),
+            "private" => Some(CgroupNs::Private),
+            _ => None,
+        },
         cgroup_parent: (!node.cgroup_parent.is_empty()).then(|| node.cgroup_parent.clone()),
         hostname: hostname(node).to_string(),
         argv: argv(node, image),

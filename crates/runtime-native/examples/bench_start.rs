@@ -39,13 +39,13 @@ fn bench(args: &[String]) {
     let runtime = NativeRuntime::open(&config).unwrap();
     let spec = |at: usize| ContainerSpec {
         name: format!("n{at}"),
-        rootfs: Rootfs {
+        rootfs: Rootfs::Layers {
             layers: vec![image.clone()],
             private: base.path().join(format!("private/n{at}")),
         },
         network: NetworkNs::Kept(format!("net{at}")),
         pid: PidNs::Private,
-        cgroupns: CgroupNs::Private,
+        cgroupns: None,
         cgroup_parent: None,
         hostname: format!("n{at}"),
         argv: vec!["sleep".into(), "100000".into()],

@@ -133,6 +133,8 @@ impl From<RuntimeError> for Failure {
             }
             RuntimeError::Io { doing, source } => Failure::Io { doing, error: source.into() },
             RuntimeError::Remote(text) => Failure::Remote(text),
+            // Of other runtimes; its words are enough.
+            RuntimeError::Unreachable { .. } => Failure::Remote(e.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod lab;
 
-use lab::{Lab, wait};
+use lab::{Lab, layers, wait};
 use netloom_runtime::*;
 use std::fs;
 
@@ -354,7 +354,7 @@ fn mounts() -> String {
 fn the_host_as_image() {
     let lab = Lab::new();
     let mut spec = lab.spec("a", "sleep 1000");
-    spec.rootfs.layers = vec!["/".into()];
+    *layers(&mut spec) = vec!["/".into()];
     lab.up(&spec);
     assert_eq!(lab.out("a", "ls -A /tmp /run"), "/run:\n\n/tmp:");
     assert_ne!(lab.sh("a", "test -e /var/lib/netloom").code, 0);
@@ -371,19 +371,19 @@ fn the_host_as_image() {
 }
 
 #[test]
-fn layers() {
+fn layers_on_layers() {
     let lab = Lab::new();
     let top = lab.path("top");
     fs::create_dir_all(top.join("etc")).unwrap();
     fs::write(top.join("etc/layer"), "top").unwrap();
     fs::write(lab.image.join("etc/layer"), "bottom").unwrap();
     let mut spec = lab.spec("a", "cat /etc/layer");
-    spec.rootfs.layers.insert(0, top);
+    layers(&mut spec).insert(0, top);
     // Paths longer than fsconfig takes, and with characters overlayfs gives a meaning to.
     let long = lab.path(&format!("{}:,\\x", "y".repeat(240)));
     fs::create_dir_all(long.join("etc")).unwrap();
     fs::write(long.join("etc/long"), "long").unwrap();
-    spec.rootfs.layers.insert(0, long);
+    layers(&mut spec).insert(0, long);
     spec.argv[2] = "cat /etc/layer /etc/long".into();
     assert_eq!(lab.finish(&spec), (0, "toplong".into()));
 }

@@ -33,7 +33,7 @@ fn a_container_lives() {
     lab.runtime.remove("n1", true).unwrap();
     lab.runtime.remove("n1", true).unwrap();
     assert_eq!(lab.runtime.inspect("n1").unwrap(), None);
-    assert!(!spec.rootfs.private.exists());
+    assert!(!spec.rootfs.private().unwrap().exists());
     assert!(!lab.config.state_dir.join("c/n1").exists());
 }
 

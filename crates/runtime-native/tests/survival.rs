@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::{Lab, kill, wait};
+use lab::{Lab, kill, layers, wait};
 use netloom_runtime::*;
 use netloom_runtime_native::{NativeRuntime, reap_leftovers};
 use std::collections::BTreeMap;
@@ -262,7 +262,7 @@ fn failures_say_what_and_why() {
         error.contains("`a`") && error.contains("no-such-program: not found in PATH"),
         "{error}"
     );
-    let error = fails("b", &|s| s.rootfs.layers = vec!["/nonexistent/layer".into()]);
+    let error = fails("b", &|s| *layers(s) = vec!["/nonexistent/layer".into()]);
     assert!(error.contains("root file system") && error.contains("No such file"), "{error}");
     let error = fails("c", &|s| {
         s.binds = vec![Bind {

@@ -22,6 +22,16 @@ pub enum RuntimeError {
         /// Why not, and what to do.
         why: String,
     },
+    /// The program that runs the containers cannot be reached.
+    #[error("{runtime} does not answer at {socket}: {why}")]
+    Unreachable {
+        /// Which (`Docker`, `Podman`).
+        runtime: String,
+        /// Where it was looked for.
+        socket: String,
+        /// What went wrong, and what to do.
+        why: String,
+    },
     /// The first process could not be started.
     #[error("container `{name}` could not be started: {step}: {source}")]
     Start {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A container, completely described. Two equal specifications make equal containers.
@@ -16,19 +17,21 @@ pub struct ContainerSpec {
     pub network: NetworkNs,
     /// Process id namespace.
     pub pid: PidNs,
-    /// Control group namespace.
-    pub cgroupns: CgroupNs,
+    /// Control group namespace; the runtime's own choice when `None`.
+    pub cgroupns: Option<CgroupNs>,
     /// Parent control group; the runtime's own when `None`.
     pub cgroup_parent: Option<String>,
     /// Host name inside the container.
     pub hostname: String,
-    /// Program and arguments (entry point and command already joined).
+    /// Program and arguments (entry point and command already joined); from [`Rootfs::Image`] the
+    /// arguments of the entry point, empty for the image's own.
     pub argv: Vec<String>,
-    /// Environment, in order; later entries win.
+    /// Environment, in order; later entries win. On top of the image's with [`Rootfs::Image`].
     pub env: Vec<(String, String)>,
-    /// Working directory; made when it does not exist.
+    /// Working directory; made when it does not exist. Empty for that of [`Rootfs::Image`].
     pub cwd: String,
-    /// `user[:group]`, names or numbers, looked up in the container's own files; empty for root.
+    /// `user[:group]`, names or numbers, looked up in the container's own files; empty for root, or
+    /// for that of [`Rootfs::Image`].
     pub user: String,
     /// Standard streams of the first process.
     pub stdio: Stdio,
@@ -54,7 +57,7 @@ pub struct ContainerSpec {
     pub security_opts: Vec<String>,
     /// Limits of processor, memory and processes.
     pub resources: Resources,
-    /// Signal number that asks the first process to end.
+    /// Signal number that asks the first process to end; 0 for that of [`Rootfs::Image`].
     pub stop_signal: i32,
     /// How long it may take over ending before it is killed.
     pub stop_grace: Duration,
@@ -68,14 +71,42 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
 }
 
-/// Root file system: read-only layers under a private writable one.
+/// Root file system of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rootfs {
-    /// Directories of the image's layers, **topmost first**, with ownership as the container
-    /// sees it. `/` alone is the host's own root file system (`image: host`).
-    pub layers: Vec<PathBuf>,
-    /// Where private changes go; the runtime makes `upper` and `work` below it.
-    pub private: PathBuf,
+pub enum Rootfs {
+    /// Read-only layers under a private writable one; what the embedded runtime takes.
+    Layers {
+        /// Directories of the image's layers, **topmost first**, with ownership as the container
+        /// sees it. `/` alone is the host's own root file system (`image: host`).
+        layers: Vec<PathBuf>,
+        /// Where private changes go; the runtime makes `upper` and `work` below it.
+        private: PathBuf,
+    },
+    /// An image the runtime has itself; what Docker and Podman take.
+    Image {
+        /// Its name.
+        reference: String,
+        /// Entry point in place of the image's.
+        entrypoint: Option<Vec<String>>,
+    },
+}
+
+impl Rootfs {
+    /// The layers, topmost first; none of an image the runtime has itself.
+    pub fn layers(&self) -> &[PathBuf] {
+        match self {
+            Rootfs::Layers { layers, .. } => layers,
+            Rootfs::Image { .. } => &[],
+        }
+    }
+
+    /// Where private changes go, unless that is the runtime's affair.
+    pub fn private(&self) -> Option<&Path> {
+        match self {
+            Rootfs::Layers { private, .. } => Some(private),
+            Rootfs::Image { .. } => None,
+        }
+    }
 }
 
 /// Network namespace of a container.
@@ -88,6 +119,48 @@ pub enum NetworkNs {
     Kept(String),
     /// The host's own.
     Host,
+    /// One the runtime makes at every start, with a leg in a network of its own.
+    Leg(Box<Leg>),
+    /// One the runtime makes at every start, with nothing but the loopback interface.
+    Bare,
+    /// That of another container of the same runtime, by name.
+    Container(String),
+}
+
+/// A container's interface in a network that its runtime keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    /// The network.
+    pub network: String,
+    /// Its IPv4 address.
+    pub ipv4: Option<IpAddr>,
+    /// Its IPv6 address.
+    pub ipv6: Option<IpAddr>,
+    /// Names in the network beside the container's.
+    pub aliases: Vec<String>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PublishedPort>,
+    /// Name servers.
+    pub dns_servers: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Resolver options.
+    pub dns_options: Vec<String>,
+    /// Lines of the hosts file, `name:address`.
+    pub hosts: Vec<String>,
+}
+
+/// A port of the host that leads to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Address of the host; none for all.
+    pub host: Option<IpAddr>,
+    /// Port of the host.
+    pub host_port: u16,
+    /// Port of the container.
+    pub port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
 }
 
 /// Process id namespace of a container.
@@ -122,7 +195,7 @@ pub enum Stdio {
 /// A host path visible in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// Absolute path on the host.
+    /// Absolute path on the host; a name alone is a volume the runtime keeps.
     pub source: PathBuf,
     /// Absolute path in the container; made when it does not exist.
     pub target: PathBuf,

@@ -198,7 +198,8 @@ impl Group {
         let parent = spec.cgroup_parent.as_deref().unwrap_or(&default).trim_matches('/');
         let parent: PathBuf = Path::new(parent).components().filter(plain).collect();
         // Two state directories may each have a container of this name.
-        let place = fnv(spec.rootfs.private.as_os_str().as_encoded_bytes());
+        let place =
+            fnv(spec.rootfs.private().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes());
         parent.join(format!("{}-{place:08x}", spec.name))
     }
 

@@ -24,7 +24,7 @@ const HIDDEN: &str = "var/lib/netloom";
 
 /// Whether the image is the host itself.
 pub(crate) fn is_host(spec: &ContainerSpec) -> bool {
-    spec.rootfs.layers.len() == 1 && spec.rootfs.layers[0] == Path::new("/")
+    spec.rootfs.layers() == [Path::new("/")]
 }
 
 /// Makes the layer below all others of every container: what mounts need to stand on, so that no
@@ -74,7 +74,7 @@ pub(super) fn mount(
         (true, Some(memory)) => {
             Path::new("/proc/self/fd").join(memory.as_raw_fd().to_string()).join(&spec.name)
         }
-        _ => spec.rootfs.private.clone(),
+        _ => spec.rootfs.private().unwrap_or(Path::new("")).to_owned(),
     };
     let upper = private.join("upper");
     prepare_private(&private).map_err(|e| failed(format!("make {}", private.display()), e))?;
@@ -90,7 +90,7 @@ pub(super) fn mount(
         _ => {}
     }
     let mut wait = Duration::from_millis(1);
-    let mut layers = spec.rootfs.layers.clone();
+    let mut layers = spec.rootfs.layers().to_vec();
     // Layers must not overlap, and the host has all of it.
     layers.extend((!host && ground.is_dir()).then(|| ground.to_owned()));
     loop {

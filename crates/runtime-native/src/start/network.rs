@@ -17,6 +17,12 @@ pub(super) fn enter(
             .map(OwnedFd::from)
             .map_err(|e| plan.failed(format!("open network namespace {}", path.display()), e))?,
         (NetworkNs::Kept(_), Some(fd)) => fd,
+        (NetworkNs::Leg(_) | NetworkNs::Bare | NetworkNs::Container(_), _) => {
+            return Err(RuntimeError::Unsupported {
+                what: "a network namespace of the runtime's own".into(),
+                why: "the embedded runtime is given one".into(),
+            });
+        }
         (NetworkNs::Kept(name), None) => {
             return Err(RuntimeError::Unsupported {
                 what: format!("network namespace `{name}`"),

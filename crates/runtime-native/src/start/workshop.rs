@@ -46,14 +46,14 @@ impl Workshop {
         spec: &ContainerSpec,
         plan: &mut Plan,
     ) -> Result<Option<RawFd>, RuntimeError> {
-        if spec.cgroupns == CgroupNs::Private {
+        if spec.cgroupns != Some(CgroupNs::Host) {
             let (kind, what) = (libc::CLONE_NEWCGROUP, "make the control group namespace");
             plan.step(Op::Unshare { kind, what });
         }
         let (fd, kind) = (self.0.as_raw_fd(), libc::CLONE_NEWNS);
         plan.step(Op::SetNs { fd, kind, what: "enter the empty mount namespace" });
         plan.step(Op::Unshare { kind, what: "make the mount namespace" });
-        if spec.cgroupns != CgroupNs::Private || Tree::get().hierarchies().is_empty() {
+        if spec.cgroupns == Some(CgroupNs::Host) || Tree::get().hierarchies().is_empty() {
             return Ok(None);
         }
         // The child replaces it with what it opens.

@@ -8,10 +8,13 @@ use crate::process::{Identity, boot_id, heeds, now_ms, start_ticks};
 use crate::record::{Directory, append, check_name};
 use crate::say::say;
 use crate::start::{self, Surroundings};
-use netloom_runtime::{ContainerSpec, ContainerState, Health, NetworkNs, PidNs, RuntimeError};
+use netloom_runtime::{
+    ContainerSpec, ContainerState, Health, NetworkNs, PidNs, Rootfs, RuntimeError,
+};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,7 @@ impl Supervisor {
 
     pub(super) fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         check_name(&spec.name)?;
+        refuse_strange(spec)?;
         let directory = Directory(self.layout.container(&spec.name));
         let place = spec.name.bytes().fold(0, |sum, b| sum + usize::from(b)) % self.creating.len();
         let _creating = lock(&self.creating[place]);
@@ -37,7 +41,7 @@ impl Supervisor {
             };
         }
         let record = directory.create(spec)?;
-        let private = &spec.rootfs.private;
+        let private = spec.rootfs.private().unwrap_or(Path::new(""));
         let prepared = start::prepare_private(private)
             .map_err(|e| RuntimeError::io(format!("make {}", private.display()), e));
         match prepared {
@@ -259,7 +263,9 @@ impl Supervisor {
             let below = format!("/proc/self/fd/{}/{name}", memory.as_raw_fd());
             remove_tree(below.as_ref())?;
         }
-        remove_tree(&container.spec.rootfs.private)?;
+        if let Some(private) = container.spec.rootfs.private() {
+            remove_tree(private)?;
+        }
         // The record goes last: an interrupted removal is found again.
         remove_tree(&container.directory.0)?;
         lock(&self.containers).remove(name);
@@ -333,7 +339,22 @@ fn send(container: &Container, init: &Identity, signal: i32) -> Result<bool, Run
     })
 }
 
-fn remove_tree(path: &std::path::Path) -> Result<(), RuntimeError> {
+/// What only a runtime with images and networks of its own can take.
+fn refuse_strange(spec: &ContainerSpec) -> Result<(), RuntimeError> {
+    let refuse = |what: &str| {
+        let why = "the embedded runtime is given layers and namespaces".to_owned();
+        Err(RuntimeError::Unsupported { what: what.into(), why })
+    };
+    match (&spec.rootfs, &spec.network) {
+        (Rootfs::Image { .. }, _) => refuse("an image of the runtime's own"),
+        (_, NetworkNs::Leg(_) | NetworkNs::Bare | NetworkNs::Container(_)) => {
+            refuse("a network namespace of the runtime's own")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), RuntimeError> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(RuntimeError::io(format!("remove {}", path.display()), e))

@@ -39,13 +39,13 @@ impl Lab {
     pub fn spec(&self, name: &str, script: &str) -> ContainerSpec {
         ContainerSpec {
             name: name.into(),
-            rootfs: Rootfs {
+            rootfs: Rootfs::Layers {
                 layers: vec![self.image.clone()],
                 private: self.path("private").join(name),
             },
             network: NetworkNs::Host,
             pid: PidNs::Private,
-            cgroupns: CgroupNs::Private,
+            cgroupns: None,
             cgroup_parent: None,
             hostname: name.into(),
             argv: ["sh", "-c", script].map(String::from).to_vec(),
@@ -183,4 +183,12 @@ fn busybox(image: &Path) {
     fs::write(image.join("etc/passwd"), passwd).unwrap();
     let group = "root:x:0:\nweb:x:34:\nstaff:x:50:web\nwheel:x:10:root,web\n";
     fs::write(image.join("etc/group"), group).unwrap();
+}
+
+/// The layers of a container, to change.
+pub fn layers(spec: &mut ContainerSpec) -> &mut Vec<PathBuf> {
+    match &mut spec.rootfs {
+        Rootfs::Layers { layers, .. } => layers,
+        Rootfs::Image { .. } => panic!("{} has an image of the runtime's own", spec.name),
+    }
 }

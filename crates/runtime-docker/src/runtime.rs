@@ -1,0 +1,224 @@
+//! The runtime trait over a daemon.
+
+use crate::daemon::{Daemon, Program, status, words};
+use crate::{attached, create, exec, logs, state};
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
+    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use netloom_runtime::{
+    ContainerSpec, ContainerState, ExecOutput, ExecSpec, LogsRequest, Runtime, RuntimeError,
+};
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a container may take over starting: file systems, networks, hooks.
+const START: Duration = Duration::from_secs(120);
+/// How long a daemon may take over a stop beyond the container's own time.
+const MARGIN: Duration = Duration::from_secs(60);
+/// How long Podman may take to clear away what has ended.
+const CLEARING: Duration = Duration::from_secs(10);
+/// Containers looked at at once.
+const AT_ONCE: usize = 16;
+
+/// The containers of a daemon that carry a label.
+pub struct Containers {
+    daemon: Arc<Daemon>,
+    key: String,
+    value: String,
+}
+
+impl Containers {
+    /// Those that carry this label; others are never touched.
+    pub fn new(daemon: Arc<Daemon>, key: &str, value: &str) -> Self {
+        Containers { daemon, key: key.into(), value: value.into() }
+    }
+
+    /// The daemon.
+    pub fn daemon(&self) -> &Arc<Daemon> {
+        &self.daemon
+    }
+
+    fn ours(&self, state: &ContainerState) -> bool {
+        state.labels.get(&self.key) == Some(&self.value)
+    }
+
+    /// Any container of a name, whoever made it.
+    async fn look(&self, name: &str) -> Result<Option<(ContainerState, Option<String>)>, Error> {
+        let until = tokio::time::Instant::now() + CLEARING;
+        loop {
+            let docker = &self.daemon.docker;
+            match docker.inspect_container(name, None::<InspectContainerOptions>).await {
+                Err(e) if status(&e) == Some(404) => return Ok(None),
+                // Podman's word for one that has ended and is still being cleared away: its exit
+                // code is not known yet.
+                Err(Error::JsonDataError { message, .. })
+                    if message.contains("`stopped`") && tokio::time::Instant::now() < until =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(e) => return Err(e),
+                Ok(answer) => {
+                    let labels = answer.config.as_ref().and_then(|c| c.labels.as_ref());
+                    let spec = labels.and_then(|l| l.get(create::SPEC)).cloned();
+                    return Ok(Some((state::of(answer), spec)));
+                }
+            }
+        }
+    }
+
+    /// The state of a container of ours.
+    fn state(&self, name: &str) -> Result<ContainerState, RuntimeError> {
+        self.inspect(name)?.ok_or_else(|| RuntimeError::NotFound(name.into()))
+    }
+
+    /// A container that must be ours.
+    fn check(&self, name: &str) -> Result<(), RuntimeError> {
+        self.state(name).map(drop)
+    }
+}
+
+impl Runtime for Containers {
+    fn name(&self) -> &'static str {
+        self.daemon.program.name()
+    }
+
+    fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let what = format!("make container {}", spec.name);
+        let body = create::body(&self.daemon, spec)?;
+        let wanted = create::digest(spec)?;
+        let options =
+            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let docker = &self.daemon.docker;
+        self.daemon.wait(&what, START, async {
+            match docker.create_container(Some(options), body).await {
+                Ok(_) => Ok(Ok(())),
+                // Docker says 409, Podman 500 with words.
+                Err(e)
+                    if status(&e) == Some(409)
+                        || (status(&e) == Some(500) && words(&e).contains("already in use")) =>
+                {
+                    match self.look(&spec.name).await? {
+                        Some((state, made)) if self.ours(&state) && made == Some(wanted) => {
+                            Ok(Ok(()))
+                        }
+                        Some(_) => Ok(Err(RuntimeError::NameTaken(spec.name.clone()))),
+                        None => Err(e),
+                    }
+                }
+                Err(e) => Err(e),
+            }
+        })?
+    }
+
+    fn start(&self, name: &str) -> Result<ContainerState, RuntimeError> {
+        self.check(name)?;
+        let docker = &self.daemon.docker;
+        self.daemon.wait(&format!("start {name}"), START, async {
+            match docker.start_container(name, None::<StartContainerOptions>).await {
+                Ok(()) => Ok(Ok(())),
+                Err(e) if status(&e) == Some(304) => Ok(Ok(())),
+                Err(e) if status(&e).is_some() => Ok(Err(RuntimeError::Start {
+                    name: name.into(),
+                    step: self.daemon.program.title().into(),
+                    source: std::io::Error::other(words(&e)),
+                })),
+                Err(e) => Err(e),
+            }
+        })??;
+        self.state(name)
+    }
+
+    fn stop(&self, name: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
+        self.check(name)?;
+        let t = grace.and_then(|g| i32::try_from(g.as_secs_f64().ceil() as u64).ok());
+        let options = StopContainerOptions { signal: None, t };
+        let limit = grace.unwrap_or(MARGIN) + MARGIN;
+        self.daemon.wait(&format!("stop {name}"), limit, async {
+            match self.daemon.docker.stop_container(name, Some(options)).await {
+                Err(e) if status(&e) == Some(304) => Ok(()),
+                // Podman refuses to stop what never ran.
+                Err(e) if words(&e).contains("state improper") => Ok(()),
+                other => other,
+            }
+        })
+    }
+
+    fn kill(&self, name: &str, signal: i32) -> Result<(), RuntimeError> {
+        self.check(name)?;
+        let options = KillContainerOptions { signal: signal.to_string() };
+        self.daemon.ask(&format!("send a signal to {name}"), async {
+            match self.daemon.docker.kill_container(name, Some(options)).await {
+                Err(e) if status(&e) == Some(409) || words(&e).contains("state improper") => {
+                    Ok(Err(RuntimeError::NotRunning(name.into())))
+                }
+                other => other.map(Ok),
+            }
+        })?
+    }
+
+    fn remove(&self, name: &str, force: bool) -> Result<(), RuntimeError> {
+        let Some(_) = self.inspect(name)? else { return Ok(()) };
+        let options = RemoveContainerOptions { force, v: true, ..Default::default() };
+        let what = format!("remove {name}");
+        self.daemon.wait(&what, MARGIN, async {
+            if force && self.daemon.program == Program::Podman {
+                // It would ask first, and wait for an answer.
+                let options = KillContainerOptions { signal: "9".into() };
+                let _ = self.daemon.docker.kill_container(name, Some(options)).await;
+            }
+            match self.daemon.docker.remove_container(name, Some(options)).await {
+                Err(e) if status(&e) == Some(404) => Ok(()),
+                // It is on its way: one that removes itself, or somebody else does.
+                Err(e) if words(&e).contains("already in progress") => {
+                    while self.look(name).await?.is_some() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Ok(())
+                }
+                other => other,
+            }
+        })
+    }
+
+    fn inspect(&self, name: &str) -> Result<Option<ContainerState>, RuntimeError> {
+        let found = self.daemon.ask(&format!("look at {name}"), self.look(name))?;
+        // It also takes the beginning of a number for a name.
+        Ok(found.map(|(state, _)| state).filter(|s| self.ours(s) && s.name == name))
+    }
+
+    fn list(&self) -> Result<Vec<ContainerState>, RuntimeError> {
+        let label = format!("{}={}", self.key, self.value);
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+            ..Default::default()
+        };
+        let docker = &self.daemon.docker;
+        let found = self.daemon.ask("list containers", async {
+            let list = docker.list_containers(Some(options)).await?;
+            let ids = list.into_iter().filter_map(|c| c.id);
+            let looks = ids.map(async |id| self.look(&id).await);
+            futures_util::stream::iter(looks).buffered(AT_ONCE).try_collect::<Vec<_>>().await
+        })?;
+        let mut states: Vec<_> = found.into_iter().flatten().map(|(state, _)| state).collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(states)
+    }
+
+    fn exec(&self, name: &str, exec: &ExecSpec) -> Result<ExecOutput, RuntimeError> {
+        exec::captured(&self.daemon, name, exec)
+    }
+
+    fn exec_attached(&self, name: &str, exec: &ExecSpec) -> Result<i32, RuntimeError> {
+        attached::run(&self.daemon, name, exec)
+    }
+
+    fn logs(&self, name: &str, req: &LogsRequest, out: &mut dyn Write) -> Result<(), RuntimeError> {
+        logs::copy(&self.daemon, name, req, out)
+    }
+}
