@@ -68,6 +68,12 @@ impl Runner {
         self
     }
 
+    /// Sets variables.
+    pub fn envs(mut self, list: &[(String, String)]) -> Runner {
+        self.command.envs(list.iter().map(|(name, value)| (name, value)));
+        self
+    }
+
     /// Takes all variables with this prefix away.
     pub fn without(mut self, prefix: &str) -> Runner {
         for (name, _) in std::env::vars_os() {

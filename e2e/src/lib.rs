@@ -8,10 +8,11 @@
 //! ```
 //!
 //! A missing prerequisite fails the test that needs it; nothing is skipped. Knows: the command
-//! line and the host. Must never know: anything of the other crates.
+//! line and the host. Must never know: anything of the program's crates.
 
 pub mod binary;
 pub mod command;
+pub mod daemons;
 pub mod images;
 pub mod ovs;
 pub mod processes;
@@ -20,6 +21,7 @@ pub mod snapshot;
 pub mod wait;
 
 pub use command::{Done, Runner};
+pub use daemons::{Docker, Podman};
 pub use ovs::OpenVSwitch;
 pub use sandbox::Sandbox;
 pub use wait::{eventually, until};

@@ -24,6 +24,7 @@ pub struct Sandbox {
     run: PathBuf,
     before: Option<Snapshot>,
     labs: RefCell<BTreeSet<String>>,
+    environment: RefCell<Vec<(String, String)>>,
 }
 
 impl Default for Sandbox {
@@ -57,8 +58,13 @@ impl Sandbox {
             fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("make {}: {e}", dir.display()));
         }
         std::os::unix::fs::symlink(store, folder.join("state/images")).expect("link the store");
-        let mut sandbox =
-            Sandbox { folder, run, before: None, labs: RefCell::new(BTreeSet::new()) };
+        let mut sandbox = Sandbox {
+            folder,
+            run,
+            before: None,
+            labs: RefCell::default(),
+            environment: RefCell::default(),
+        };
         sandbox.sh("ip link set lo up").ok();
         // Connection tracking brings settings of its own: let them be there from the start.
         sandbox.sh("nft 'add table inet warm; add chain inet warm c { type nat hook postrouting priority 100; }; flush ruleset'").ok();
@@ -178,7 +184,16 @@ impl Sandbox {
             .env("NETLOOM_NETNS_DIR", self.netns_dir())
             .env("NETLOOM_CGROUP_PARENT", self.cgroup_parent())
             .env("OVS_RUNDIR", self.ovs_dir())
+            // Never the host's own.
+            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+            .env("CONTAINER_HOST", "unix:///nonexistent/podman.sock")
+            .envs(&self.environment.borrow())
             .dir(&self.lab_dir())
+    }
+
+    /// Sets a variable for every command from now on.
+    pub fn set(&self, name: &str, value: impl Into<String>) {
+        self.environment.borrow_mut().push((name.into(), value.into()));
     }
 
     /// The program under test.

@@ -5,12 +5,13 @@ use crate::exit::Invalid;
 use crate::say::say_text;
 use anyhow::{Context, Result, bail};
 use netloom_diag::{Severity, Sources, render};
-use netloom_engine::{Directories, Engine, EngineError, LabRecord};
+use netloom_engine::{Daemons, Directories, Engine, EngineError, LabRecord};
 use netloom_kinds::Catalogue;
 use netloom_source::{Disk, Request, catalogue, discover, gather};
 use netloom_topology::{Inputs, Lab, Overrides, Resolved, resolve};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The environment, as far as it is text.
@@ -27,6 +28,7 @@ pub fn engine() -> Result<Engine> {
         directories: Directories::of(&environment(), root),
         exe: std::env::current_exe().context("find this program's own file")?,
         args: Vec::new(),
+        daemons: Arc::new(Daemons::new(environment())),
     })
 }
 

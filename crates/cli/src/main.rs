@@ -38,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true, env = "CLAB_TIMEOUT", default_value = "2m", value_parser = context::duration)]
     pub timeout: std::time::Duration,
     /// Runtime of nodes that name none.
-    #[arg(short, long, global = true, env = "CLAB_RUNTIME", value_name = "RUNTIME", value_parser = ["native"])]
+    #[arg(short, long, global = true, env = "CLAB_RUNTIME", value_name = "RUNTIME", value_parser = ["native", "docker", "podman"])]
     pub runtime: Option<String>,
     /// More words about what is done (accepted for compatibility; there is one level).
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "CLAB_DEBUG")]
@@ -158,9 +158,7 @@ fn main() -> ExitCode {
         Verb::Holder { directory } => {
             netloom_runtime_native::holder::main(&directory).map(|()| 0).map_err(Into::into)
         }
-        Verb::Supervisor { directory } => {
-            netloom_runtime_native::supervisor::main(&directory).map(|()| 0).map_err(Into::into)
-        }
+        Verb::Supervisor { directory } => verb::supervisor::run(&directory),
     };
     exit::report(done)
 }

@@ -9,6 +9,8 @@
 //! equal, and an error names the first field that differs.
 
 pub mod addr;
+pub mod carrier;
+pub mod carry;
 pub mod error;
 pub mod link;
 pub mod mgmt;

@@ -4,23 +4,24 @@ use crate::decide::Decision;
 use crate::deploy::{DeployOptions, Deployed, Planned};
 use crate::destroy::group;
 use crate::error::Failure;
-use crate::record::LabRecord;
+use crate::record::{LabRecord, NodeRecord};
 use crate::report::{Event, Reporter};
+use crate::runtimes::Runtimes;
 use crate::schedule::{self, Graph, Outcome};
 use crate::stages::{Stages, Starting};
-use crate::wire::Wires;
+use crate::wire::{Backstage, Wires};
 use crate::{Engine, EngineError, files, labdir, netns_link};
 use fs_err as fs;
 use netloom_datapath::Netns;
 use netloom_plan::{
-    Difference, Impl, LinkObject, NamespaceOf, Network, NodeObject, Objects, Order, Task, order,
+    Difference, LinkObject, NamespaceOf, Network, NodeObject, Objects, Order, Task, order,
 };
-use netloom_runtime::{RestartPolicy, Runtime, Status};
-use netloom_runtime_native::NativeRuntime;
+use netloom_runtime::{RestartPolicy, Status};
 use netloom_topology::Lab;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a node without a restart policy is watched after its start.
@@ -40,16 +41,16 @@ pub struct Apply<'a> {
     pub report: &'a dyn Reporter,
     /// What was decided.
     pub decision: &'a Decision,
-    /// The lab's runtime.
-    pub runtime: Arc<NativeRuntime>,
+    /// The lab's runtimes.
+    pub runtimes: Runtimes,
 }
 
 impl Apply<'_> {
     /// Carries it out; `names` is what the names in the nodes come from.
     pub fn run(&self, record: &mut LabRecord, names: &str) -> Result<Deployed, EngineError> {
         let Planned { network, objects, difference, start, attach, .. } = &self.decision.planned;
-        let parking = self.parking()?;
-        self.remove(difference, &parking)?;
+        let backstage = Backstage::of(&self.runtimes.native, &objects.links)?;
+        self.remove(difference, &backstage)?;
         self.stop_here()?;
         let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
         // Files wait for the disk, namespaces for the kernel.
@@ -64,7 +65,7 @@ impl Apply<'_> {
         let wires = Wires {
             machine: &self.decision.machine,
             namespaces: &namespaces,
-            parking: &parking,
+            backstage: &backstage,
             group: group(&self.lab.name),
             lab: &self.lab.name,
         };
@@ -108,7 +109,11 @@ impl Apply<'_> {
         let order = order(self.lab, objects, &nodes, &links);
         let begun = Instant::now();
         if failures.is_empty() {
-            failures.extend(self.start(&nodes, &order, objects, &wires)?);
+            let path = |(name, n): (&String, &NodeRecord)| {
+                n.netns.clone().map(|path| (format!("netns:{name}"), path))
+            };
+            let paths = record.nodes.iter().filter_map(path).collect();
+            failures.extend(self.start(&nodes, &order, objects, &wires, paths)?);
         }
         self.stop_here()?;
         if failures.is_empty() {
@@ -149,24 +154,10 @@ impl Apply<'_> {
         if (self.options.interrupted)() { Err(EngineError::Interrupted) } else { Ok(()) }
     }
 
-    /// A namespace for what must not lead anywhere.
-    fn parking(&self) -> Result<Netns, EngineError> {
-        if let Some(fd) = self.runtime.kept("parking")? {
-            return Ok(Netns::from_fd(fd)?);
-        }
-        let needed = |l: &LinkObject| l.how == Impl::Dummy;
-        if !self.decision.planned.objects.links.iter().any(needed) {
-            return Ok(Netns::current()?);
-        }
-        let netns = Netns::create()?;
-        self.runtime.keep_fd("parking", netns.try_clone()?.into())?;
-        Ok(netns)
-    }
-
     /// Removes links and nodes that change or go away. Ends on the host are removed by name and at
     /// once: when a namespace is dropped the kernel removes them only later, and they would be in
     /// the way of new ones.
-    fn remove(&self, difference: &Difference, parking: &Netns) -> Result<(), EngineError> {
+    fn remove(&self, difference: &Difference, backstage: &Backstage) -> Result<(), EngineError> {
         let Some(record) = &self.decision.record else { return Ok(()) };
         let mut namespaces = HashMap::new();
         let everything = record.everything();
@@ -174,7 +165,7 @@ impl Apply<'_> {
             for node in &everything.nodes {
                 match &node.namespace {
                     NamespaceOf::Node(n) => {
-                        if let Some(fd) = self.runtime.kept(&format!("netns:{n}"))? {
+                        if let Some(fd) = self.runtimes.native.kept(&format!("netns:{n}"))? {
                             namespaces.insert(node.namespace.clone(), Netns::from_fd(fd)?);
                         }
                     }
@@ -190,7 +181,7 @@ impl Apply<'_> {
         let wires = Wires {
             machine: &self.decision.machine,
             namespaces: &namespaces,
-            parking,
+            backstage,
             group: group(&self.lab.name),
             lab: &self.lab.name,
         };
@@ -203,7 +194,7 @@ impl Apply<'_> {
             everything.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         for name in difference.remove_nodes.iter().chain(&difference.rebuild) {
             if let Some(object) = ours.get(name.as_str()).filter(|o| o.container) {
-                self.runtime.remove(&object.long_name, true)?;
+                self.runtimes.of(object.runs)?.remove(&object.long_name, true)?;
             }
         }
         let gone: Vec<&NodeObject> =
@@ -214,7 +205,7 @@ impl Apply<'_> {
         )?;
         for object in gone {
             if owns_namespace(object) {
-                self.runtime.release([format!("netns:{}", object.name)])?;
+                self.runtimes.native.release([format!("netns:{}", object.name)])?;
                 netns_link::hide(&self.engine.directories.netns, &object.long_name);
             }
         }
@@ -223,7 +214,7 @@ impl Apply<'_> {
             let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
             for node in &self.decision.planned.objects.nodes {
                 if node.container && make.contains(node.name.as_str()) {
-                    self.runtime.remove(&node.long_name, true)?;
+                    self.runtimes.of(node.runs)?.remove(&node.long_name, true)?;
                 }
             }
         }
@@ -237,7 +228,7 @@ impl Apply<'_> {
         record: &mut LabRecord,
     ) -> Result<HashMap<NamespaceOf, Netns>, EngineError> {
         let mut out = HashMap::new();
-        let kept: HashSet<String> = self.runtime.kept_names()?.into_iter().collect();
+        let kept: HashSet<String> = self.runtimes.native.kept_names()?.into_iter().collect();
         let mut missing: BTreeSet<&str> = BTreeSet::new();
         for node in &objects.nodes {
             match &node.namespace {
@@ -251,7 +242,7 @@ impl Apply<'_> {
                     let key = format!("netns:{owner}");
                     if !kept.contains(&key) {
                         missing.insert(owner);
-                    } else if let Some(fd) = self.runtime.kept(&key)? {
+                    } else if let Some(fd) = self.runtimes.native.kept(&key)? {
                         let netns = Netns::from_fd(fd)?.with_label(format!("node {owner}"));
                         out.insert(node.namespace.clone(), netns);
                     }
@@ -266,7 +257,7 @@ impl Apply<'_> {
             .collect();
         let keys = missing.iter().map(|owner| format!("netns:{owner}"));
         let kept: Vec<_> = keys.zip(made.iter().map(AsFd::as_fd)).collect();
-        let paths = self.runtime.keep_fds(&kept)?;
+        let paths = self.runtimes.native.keep_fds(&kept)?;
         netns_link::folder(&self.engine.directories.netns)?;
         for ((owner, netns), path) in missing.iter().zip(made).zip(paths) {
             if let Some(node) = record.nodes.get_mut(*owner) {
@@ -302,13 +293,16 @@ impl Apply<'_> {
         order: &Order,
         objects: &Objects,
         wires: &Wires<'_>,
+        paths: HashMap<String, PathBuf>,
     ) -> Result<Vec<Failure>, EngineError> {
         let starting: Vec<Starting<'_>> = self
             .lab
             .nodes
             .iter()
-            .map(|node| Starting {
+            .zip(&objects.nodes)
+            .map(|(node, object)| Starting {
                 node,
+                object,
                 spec: self.decision.specs.get(&node.name).map(|(s, _)| s),
                 begun: Mutex::new(None),
                 looking: Mutex::new(None),
@@ -316,7 +310,11 @@ impl Apply<'_> {
             .collect();
         let folder = self.lab.topology_file.parent().unwrap_or(std::path::Path::new("/"));
         let stages = Stages {
-            runtime: self.runtime.clone(),
+            engine: self.engine,
+            objects,
+            lab: &self.lab.name,
+            runtimes: self.runtimes.clone(),
+            paths,
             report: self.report,
             timeout: self.options.timeout,
             folder,
@@ -380,7 +378,7 @@ impl Apply<'_> {
             std::thread::sleep(GLANCE.saturating_sub(begun.elapsed()));
         }
         let states: HashMap<String, netloom_runtime::ContainerState> =
-            self.runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect();
+            self.runtimes.states(&nodes.iter().map(|i| objects.nodes[*i].runs).collect())?;
         let mut out = Vec::new();
         for (at, object) in nodes.iter().map(|i| (*i, &objects.nodes[*i])) {
             let Some(state) = states.get(&object.long_name) else { continue };
@@ -395,7 +393,8 @@ impl Apply<'_> {
             let mut log = Vec::new();
             let request = netloom_runtime::LogsRequest { follow: false, tail: Some(3) };
             // The log is a help, not the message.
-            let _ = self.runtime.logs(&object.long_name, &request, &mut log);
+            let runtime = self.runtimes.of(object.runs)?;
+            let _ = runtime.logs(&object.long_name, &request, &mut log);
             let log = String::from_utf8_lossy(&log).trim().replace('\r', "").replace('\n', " | ");
             let said =
                 if log.is_empty() { "it wrote nothing".into() } else { format!("it wrote: {log}") };

@@ -6,16 +6,17 @@ use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
+use crate::runtimes::Runtimes;
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, digest, files, heal, honour};
+use crate::{Engine, EngineError, daemon_network, digest, files, heal, honour, hosts};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
-    AddressError, Difference, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Task,
-    difference, order, plan_links, plan_nodes,
+    AddressError, Difference, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Runs,
+    Task, difference, order, plan_links, plan_nodes,
 };
-use netloom_runtime::{ContainerSpec, Runtime, Status};
-use netloom_runtime_native::NativeRuntime;
+use netloom_runtime::{ContainerSpec, Status};
+use netloom_runtime_docker::DaemonNetwork;
 use netloom_topology::{EndpointNode, Lab, NodeFiles};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Decision {
     pub machine: Machine,
     /// Image of each node that runs.
     pub images: HashMap<String, Arc<Image>>,
+    /// Where the daemons listen that run some of the nodes.
+    pub sockets: BTreeMap<Runs, PathBuf>,
 }
 
 impl Decision {
@@ -55,7 +58,7 @@ impl Engine {
         &self,
         lab: &Lab,
         options: &DeployOptions,
-        runtime: Option<&NativeRuntime>,
+        runtimes: Option<&Runtimes>,
         ledger: &Ledger,
         found: &mut Diagnostics,
     ) -> Result<Decision, EngineError> {
@@ -64,7 +67,7 @@ impl Engine {
         // A lab that is to be unmade first takes along what it alone has.
         let keeps = options.remake.as_ref().is_some_and(|how| how.keep_mgmt_net);
         let mut cleared = None;
-        if runtime.is_none() && record.is_some() && !keeps {
+        if runtimes.is_none() && record.is_some() && !keeps {
             let left = cleared.insert(ledger.clone());
             left.networks.retain(|_, network| {
                 let stays = network.users.keys().any(|user| *user != lab.name);
@@ -87,9 +90,14 @@ impl Engine {
             paths: &paths,
             look: options.look,
         };
-        let mut images = Images::open(Store::open(self.directories.images())?);
+        let reached = self.reach(lab, record_ref, found);
+        let mut images = Images::open(Store::open(self.directories.images())?, reached.clone());
         let images = preflight::check(lab, &situation, &mut images, found)?;
-        let network = match network(lab, ledger, &machine) {
+        let known = match reached.get(&Runs::Docker).filter(|_| daemon_network::needed(lab)) {
+            Some((socket, daemon)) => Some((socket, daemon.network(&lab.mgmt.network)?)),
+            None => None,
+        };
+        let network = match network(lab, ledger, &machine, known.as_ref()) {
             Ok(network) => network,
             Err(e) => {
                 found.push(network_finding(lab, &e));
@@ -128,6 +136,7 @@ impl Engine {
             detached: HashSet::new(),
             machine,
             images,
+            sockets: reached.into_iter().map(|(runs, (socket, _))| (runs, socket)).collect(),
         };
         self.containers(lab, options, &paths, &mut decision, found)?;
         if !found.has_errors() {
@@ -135,7 +144,7 @@ impl Engine {
         }
         // Parts of a node have their places in common.
         found.drop_repeated();
-        self.compare(runtime, &mut decision)?;
+        self.compare(runtimes, &mut decision)?;
         Ok(decision)
     }
 
@@ -162,6 +171,9 @@ impl Engine {
                 }
             }
         }
+        let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let resolvers = hosts::resolvers(&resolv);
+        let extra = hosts::extra(lab, &decision.planned.objects);
         let by_name: HashMap<&str, &netloom_plan::NodeObject> =
             decision.planned.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         for (node, object) in lab.nodes.iter().zip(&decision.planned.objects.nodes) {
@@ -188,10 +200,21 @@ impl Engine {
                 }
             };
             let count = interfaces.get(node.name.as_str()).copied().unwrap_or(0);
-            let parts =
-                Parts { lab, node, object, image, files: &files, paths, netns, interfaces: count };
+            let parts = Parts {
+                lab,
+                node,
+                object,
+                image,
+                files: &files,
+                paths,
+                netns,
+                resolvers: &resolvers,
+                hosts: &extra,
+                interfaces: count,
+            };
             let spec = spec::container(&parts);
-            decision.digests.insert(node.name.clone(), digest::of(&spec, image, &files));
+            let digest = digest::of(&spec, image, &files, &resolvers);
+            decision.digests.insert(node.name.clone(), digest);
             if !options.look {
                 decision.specs.insert(node.name.clone(), (spec, files));
             }
@@ -202,7 +225,7 @@ impl Engine {
     /// Compares what is there with what is wished for.
     fn compare(
         &self,
-        runtime: Option<&NativeRuntime>,
+        runtimes: Option<&Runtimes>,
         decision: &mut Decision,
     ) -> Result<(), EngineError> {
         let want = &decision.planned.objects;
@@ -215,18 +238,19 @@ impl Engine {
         };
         let published = decision.record.as_ref().map(|r| ports(&r.objects)).unwrap_or_default();
         decision.planned.publish = published != ports(want);
-        let (Some(record), Some(runtime)) = (&decision.record, runtime) else {
+        let (Some(record), Some(runtimes)) = (&decision.record, runtimes) else {
             decision.planned.difference = difference(&Objects::default(), &[], want, |_| false);
             return Ok(());
         };
-        let kept: HashSet<String> = runtime.kept_names()?.into_iter().collect();
+        let native = &runtimes.native;
+        let kept: HashSet<String> = native.kept_names()?.into_iter().collect();
         let everything = record.everything();
         let mut have = Objects { nodes: everything.nodes, links: record.objects.links.clone() };
         have.nodes.retain(|n| match &n.namespace {
             NamespaceOf::Node(owner) => kept.contains(&format!("netns:{owner}")),
             _ => true,
         });
-        let found = heal::look(&have, runtime)?;
+        let found = heal::look(&have, native)?;
         let known: HashMap<&str, &LinkObject> =
             have.links.iter().map(|l| (l.id.as_str(), l)).collect();
         let maybe: Vec<_> = everything
@@ -241,9 +265,9 @@ impl Engine {
         };
         let difference = difference(&have, &maybe, want, changed);
         let remade: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
-        let running: HashSet<String> = runtime
-            .list()?
-            .into_iter()
+        let running: HashSet<String> = runtimes
+            .states(&record.runtimes())?
+            .into_values()
             .filter(|s| matches!(s.status, Status::Running | Status::Restarting))
             .map(|s| s.name)
             .collect();
@@ -328,14 +352,23 @@ fn circles(lab: &Lab, objects: &Objects, found: &mut Diagnostics) {
 }
 
 /// The management network a lab needs, with its addresses reserved.
-fn network(lab: &Lab, ledger: &Ledger, machine: &Machine) -> Result<Option<Network>, NetworkError> {
+fn network(
+    lab: &Lab,
+    ledger: &Ledger,
+    machine: &Machine,
+    docker: Option<&(&PathBuf, Option<DaemonNetwork>)>,
+) -> Result<Option<Network>, NetworkError> {
     let mut ends = lab.links.iter().flat_map(|l| &l.endpoints);
     let used =
         lab.nodes.iter().any(|n| n.managed()) || ends.any(|e| e.node == EndpointNode::MgmtNet);
     if !used {
         return Ok(None);
     }
-    let existing = ledger.networks.get(&lab.mgmt.network);
+    // One that only Docker knows is taken as it is.
+    let theirs = docker.and_then(|(_, n)| n.as_ref());
+    let adopted =
+        theirs.map(|n| daemon_network::adopted(&lab.mgmt.network, n, lab.mgmt.external_access));
+    let existing = ledger.networks.get(&lab.mgmt.network).or(adopted.as_ref());
     let mut others = machine.subnets.clone();
     for network in ledger.networks.values().filter(|n| n.name != lab.mgmt.network) {
         let label = format!("network `{}`", network.name);
@@ -351,6 +384,18 @@ fn network(lab: &Lab, ledger: &Ledger, machine: &Machine) -> Result<Option<Netwo
     let mut network = Network::wanted(&lab.name, &lab.mgmt, existing, &others)?;
     if existing.is_none() {
         network.foreign_bridge = machine.link(&network.bridge).is_some();
+    }
+    if let Some((socket, theirs)) = docker {
+        let ours: HashSet<&str> = lab.nodes.iter().map(|n| n.long_name.as_str()).collect();
+        let users = network.users.clone();
+        let known =
+            |name: &str| ours.contains(name) || users.values().any(|u| u.contains_key(name));
+        if let Some(theirs) = theirs {
+            network.strangers = daemon_network::strangers(theirs, known);
+        }
+        if !network.foreign_bridge || theirs.is_none() {
+            network.daemons.insert(Runs::Docker, (*socket).clone());
+        }
     }
     network.reserve(lab)?;
     Ok(Some(network))

@@ -8,6 +8,7 @@ use crate::ledger::{Ledger, note_shared};
 use crate::names::NameWriter;
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
+use crate::runtimes::Runtimes;
 use crate::{Engine, EngineError, digest, hosts, hostwide, inventory, prepare, tunnel};
 use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
@@ -98,9 +99,9 @@ impl Engine {
         let lab = tunnel::looked_up(&lab);
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
-        let runtime = if options.remake.is_some() { None } else { self.runtime(&lab.name)? };
+        let runtimes = if options.remake.is_some() { None } else { self.existing(&lab.name)? };
         let ledger = Ledger::read(&self.directories)?;
-        let mut decision = self.decide(&lab, options, runtime.as_ref(), &ledger, found)?;
+        let mut decision = self.decide(&lab, options, runtimes.as_ref(), &ledger, found)?;
         decision.planned.anew = options.remake.is_some() && decision.record.is_some();
         if !found.has_errors() {
             self.refuse_removing_used(&lab, &decision)?;
@@ -137,6 +138,17 @@ impl Engine {
             }
         }
         result
+    }
+
+    /// The runtimes of a lab that is there.
+    pub(crate) fn existing(&self, lab: &str) -> Result<Option<Runtimes>, EngineError> {
+        match LabRecord::load(&self.directories, lab)? {
+            Some(record) => self.runtimes(&record),
+            None => {
+                let native = self.runtime(lab)?.map(Arc::new);
+                Ok(native.map(|n| Runtimes::new(self, &LabRecord::new(lab), n)))
+            }
+        }
     }
 
     /// A new lab is undone; a running one stays as far as it came.
@@ -226,7 +238,7 @@ impl Engine {
         // The ledger is held from the choice of addresses until they are written down.
         let mut locked = Ledger::lock(&self.directories, Some(options.interrupted))?;
         let mut found = Diagnostics::default();
-        let existing = self.runtime(&lab.name)?;
+        let existing = self.existing(&lab.name)?;
         let decision = self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
         drop(existing);
         if found.has_errors() {
@@ -265,14 +277,16 @@ impl Engine {
             {
                 report.event(Event::Warning(complaint));
             }
+            self.tell_daemons(lab, network)?;
         }
         drop(locked);
         let mut done = Deployed::default();
         if idle {
             record.names = self.write_names(lab, &decision, &names)?;
         } else {
-            let runtime = Arc::new(NativeRuntime::open(&self.directories.native(&lab.name, self))?);
-            let apply = Apply { engine: self, lab, options, report, decision: &decision, runtime };
+            let native = Arc::new(NativeRuntime::open(&self.directories.native(&lab.name, self))?);
+            let runtimes = Runtimes::new(self, &record, native);
+            let apply = Apply { engine: self, lab, options, report, decision: &decision, runtimes };
             done = apply.run(&mut record, &names)?;
         }
         inventory::write(lab, objects, options)?;
@@ -288,6 +302,7 @@ impl Engine {
         record.lab_dir = lab.dir.clone();
         record.networks.extend(planned.network.as_ref().map(|n| n.name.clone()));
         record.uses.extend(decision.uses.iter().cloned());
+        record.sockets.extend(decision.sockets.clone());
         // What earlier deploys began and never ended may be there as well.
         let earlier = std::mem::replace(&mut record.pending, planned.objects.clone());
         record.pending.add(earlier);
@@ -313,6 +328,7 @@ impl Engine {
                 digest,
                 exec: node.exec.clone(),
                 netns: have.and_then(|h| h.netns.clone()),
+                runs: netloom_plan::runs(node),
                 layers: decision.layers(&node.name),
             };
             record.nodes.insert(node.name.clone(), described);

@@ -6,14 +6,16 @@ use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::record::{LabRecord, check_name, lock_lab};
 use crate::report::{Event, Reporter};
+use crate::runtimes::{Runtimes, containers};
 use crate::schedule::{self, Graph, Outcome};
-use crate::wire::{Wires, mgmt_spec};
+use crate::wire::{Backstage, Wires, mgmt_spec};
 use crate::{Engine, EngineError, hostwide, labdir, netns_link};
 use netloom_datapath::{Netns, Socket, link, mgmt, ovs};
-use netloom_plan::{Impl, LinkObject, NamespaceOf, Objects};
+use netloom_plan::{Impl, LinkObject, NamespaceOf, NodeObject, Objects};
 use netloom_runtime::Runtime;
 use netloom_runtime_native::NativeRuntime;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 /// How a lab is unmade.
@@ -73,9 +75,9 @@ impl Engine {
         let config = self.directories.native(name, self);
         let everything = record.everything();
         if options.graceful
-            && let Ok(Some(runtime)) = NativeRuntime::connect(&config)
+            && let Ok(Some(runtimes)) = self.runtimes(&record)
         {
-            self.stop_all(&record, &runtime, options, report);
+            self.stop_all(&record, &runtimes, options, report);
         }
         let networks: Vec<String> = match known {
             true => record.networks.iter().cloned().collect(),
@@ -94,6 +96,7 @@ impl Engine {
         tried("quieting the management network", self.quiesce(name, &networks, options));
         tried("links on the host", self.remove_shared_ends(name, &everything));
         report.event(Event::Phase("removing nodes", everything.nodes.len()));
+        tried("containers of daemons", self.take_back(&record, options));
         tried(
             "the nodes",
             netloom_runtime_native::end(&config).map(drop).map_err(EngineError::from),
@@ -119,6 +122,35 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes the containers that daemons have of a lab: those of the record, and no others of
+    /// their names.
+    fn take_back(&self, record: &LabRecord, options: &DestroyOptions) -> Result<(), EngineError> {
+        let list: Vec<&NodeObject> = record.given_away().collect();
+        let workers = if options.max_workers == 0 { 16 } else { options.max_workers };
+        let mut known = HashMap::new();
+        for runs in list.iter().map(|n| n.runs) {
+            if let Entry::Vacant(place) = known.entry(runs) {
+                let of = containers(&self.daemons, &record.sockets, &record.name, runs)?;
+                place.insert(of);
+            }
+        }
+        let before = vec![Vec::new(); list.len()];
+        let graph = Graph { before: &before, workers, keep_going: true };
+        let (failed, _) = schedule::run(&graph, &|| false, &|i| match known[&list[i].runs]
+            .remove(&list[i].long_name, true)
+        {
+            Ok(()) => Outcome::Done,
+            Err(e) => {
+                let what = format!("node {}", list[i].name);
+                Outcome::Failed(Failure::new(what, e.to_string()))
+            }
+        });
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(EngineError::NotRemoved(failed.into_iter().map(|(_, f)| f).collect())),
+        }
+    }
+
     fn refuse_if_used(&self, name: &str) -> Result<(), EngineError> {
         let users: Vec<String> = LabRecord::all(&self.directories)?
             .into_iter()
@@ -134,7 +166,7 @@ impl Engine {
     fn stop_all(
         &self,
         record: &LabRecord,
-        runtime: &NativeRuntime,
+        runtimes: &Runtimes,
         options: &DestroyOptions,
         report: &dyn Reporter,
     ) {
@@ -146,7 +178,7 @@ impl Engine {
         let graph = Graph { before: &before, workers, keep_going: true };
         schedule::run::<()>(&graph, &|| false, &|i| {
             // A node that does not stop is killed with the rest.
-            let _ = runtime.stop(&nodes[i].long_name, None);
+            let _ = runtimes.of(nodes[i].runs).map(|r| r.stop(&nodes[i].long_name, None));
             report.event(Event::Step);
             Outcome::Done
         });
@@ -165,12 +197,13 @@ impl Engine {
                 namespaces.insert(of.clone(), netns);
             }
         }
-        let parking = Netns::current()?;
+        let backstage = Backstage::none()?;
         let group = group(lab);
         let namespaces = &namespaces;
-        let wires = Wires { machine: &machine, namespaces, parking: &parking, group, lab };
+        let wires = Wires { machine: &machine, namespaces, backstage: &backstage, group, lab };
         let by_hand = |l: &&LinkObject| {
-            let alone = l.how != Impl::Veth && l.a.namespace == NamespaceOf::Host;
+            let alone = !matches!(l.how, Impl::Veth | Impl::Stitch { .. })
+                && l.a.namespace == NamespaceOf::Host;
             alone || l.ends().any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
         };
         let links: Vec<_> = objects.links.iter().filter(by_hand).collect();
@@ -242,6 +275,7 @@ impl Engine {
             if network.foreign_bridge {
                 hostwide::withdraw(&host, &mut locked, &mgmt_spec(&network)?)?;
             }
+            self.forget_network(&network)?;
             hostwide::stop_letting(&host, &mut locked, name)?;
             mgmt::remove(&host, &mgmt_spec(&network)?)?;
             locked.ledger.networks.remove(name);

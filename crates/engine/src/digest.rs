@@ -1,7 +1,7 @@
 //! What a container was made from, in one number: a change makes it anew.
 
 use netloom_image::Image;
-use netloom_runtime::ContainerSpec;
+use netloom_runtime::{ContainerSpec, NetworkNs};
 use netloom_topology::{Lab, NodeFiles};
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -10,12 +10,19 @@ use std::io::Write;
 const PASSING: [&str; 4] = ["NO_PROXY", "no_proxy", "CLAB_INTFS", "CLAB_LABEL_CLAB_OWNER"];
 
 /// Digest of a container. Left out is what depends on other nodes or on who deploys.
-pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles) -> String {
+pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles, resolvers: &[String]) -> String {
     let mut hash = Sha256::new();
     let mut spec = spec.clone();
     spec.env.retain(|(name, _)| !PASSING.contains(&name.as_str()));
     spec.labels.remove("clab-owner");
     spec.ulimits.clear();
+    if let NetworkNs::Leg(leg) = &mut spec.network {
+        leg.hosts.clear();
+        // The host's own, which change with where it is.
+        if leg.dns_servers == resolvers {
+            leg.dns_servers.clear();
+        }
+    }
     // Writing to a hasher does not fail.
     let _ = serde_json::to_writer(Sink(&mut hash), &spec);
     hash.update(format!("{:?}", image.id));

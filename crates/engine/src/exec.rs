@@ -4,12 +4,11 @@ use crate::apply::owns_namespace;
 use crate::report::{Event, Reporter};
 use crate::schedule::{self, Graph, Outcome};
 use crate::{Engine, EngineError, LabRecord, NodeRecord};
-use netloom_runtime::{ExecOutput, ExecSpec, Runtime, RuntimeError};
-use netloom_runtime_native::NativeRuntime;
+use netloom_runtime::{ExecOutput, ExecSpec, LogsRequest, Runtime, RuntimeError};
 use netloom_topology::Node;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -61,8 +60,7 @@ impl Engine {
         selection: &Selection,
         argv: &[String],
     ) -> Result<Vec<ExecResult>, EngineError> {
-        let runtime =
-            self.runtime(&lab.name)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
+        let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
         let containers = lab.objects.containers();
         let chosen: Vec<_> = lab
             .nodes
@@ -87,7 +85,10 @@ impl Engine {
                 container: node.long_name.clone(),
                 node: name.clone(),
                 argv: spec.argv.clone(),
-                output: runtime.exec(&node.long_name, &spec).map_err(|e| e.to_string()),
+                output: runtimes
+                    .of(node.runs)
+                    .and_then(|r| Ok(r.exec(&node.long_name, &spec)?))
+                    .map_err(|e| e.to_string()),
             };
             results.lock().unwrap_or_else(|e| e.into_inner()).push((i, result));
             Outcome::Done
@@ -100,9 +101,22 @@ impl Engine {
 
     /// Runs a command in a node on the caller's terminal; returns its exit code.
     pub fn attach(&self, lab: &LabRecord, node: &str, spec: &ExecSpec) -> Result<i32, EngineError> {
-        let runtime =
-            self.runtime(&lab.name)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
-        Ok(runtime.exec_attached(&self.container(lab, node)?, spec)?)
+        let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
+        let name = self.container(lab, node)?;
+        Ok(runtimes.of(lab.runs_of(&name))?.exec_attached(&name, spec)?)
+    }
+
+    /// Copies the log of a node to `out`.
+    pub fn logs(
+        &self,
+        lab: &LabRecord,
+        node: &str,
+        request: &LogsRequest,
+        out: &mut dyn Write,
+    ) -> Result<(), EngineError> {
+        let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
+        let name = self.container(lab, node)?;
+        Ok(runtimes.of(lab.runs_of(&name))?.logs(&name, request, out)?)
     }
 
     /// Container name of a node given by short or container name; of a node in parts, that of the
@@ -129,7 +143,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Runs one of the file's commands in a node and reports what came of it. Nobody waits for it any
 /// longer once the user wants to stop; it goes with its node.
 pub fn run_command(
-    runtime: &Arc<NativeRuntime>,
+    runtime: &Arc<dyn Runtime>,
     report: &dyn Reporter,
     node: &Node,
     command: &str,

@@ -2,6 +2,7 @@
 //! their leg in the management network.
 
 use crate::EngineError;
+use crate::wire::WIRING;
 use netloom_datapath::{LinkInfo, Netns, observe, ovs};
 use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects};
 use netloom_runtime_native::NativeRuntime;
@@ -57,11 +58,17 @@ pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError
                 && master.is_none_or(|m| m.is_some() && l.master == m)
         })
     };
+    let stitched = have.links.iter().any(|l| matches!(l.how, Impl::Stitch { .. }));
+    let wired: HashSet<String> = match runtime.kept(WIRING)?.filter(|_| stitched) {
+        Some(fd) => observe::links_in(&Netns::from_fd(fd)?)?.into_iter().map(|l| l.name).collect(),
+        None => HashSet::new(),
+    };
     let whole = have
         .links
         .iter()
         .filter(|l| end_whole(&l.a) && l.b.as_ref().is_none_or(end_whole))
         .filter(|l| match &l.how {
+            Impl::Stitch { ports } => ports.iter().all(|p| wired.contains(p)),
             Impl::VxlanStitch { device, port, .. } => {
                 links_at(&NamespaceOf::Host).is_none_or(|links| {
                     [device, port].iter().all(|n| links.iter().any(|l| l.name == **n))
@@ -85,7 +92,8 @@ pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError
                     links_at(&n.namespace).and_then(|l| l.iter().find(|l| l.name == m.interface));
                 let good =
                     inside.is_some_and(|l| l.up && m.addresses.iter().all(|a| has_address(l, a)));
-                !(good && ports.contains(&m.port))
+                // The leg of one that makes its namespace itself is its own affair.
+                !(n.runs.own_namespaces() || (good && ports.contains(&m.port)))
             })
         })
         .map(|n| n.name.clone())

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// Looks at every node and at the lab; `steps` when those for started nodes are wanted.
 pub fn check(lab: &Lab, steps: bool, found: &mut Diagnostics) {
     let of_lab = |what: &str| Diagnostic::warning("unhonoured", what.to_string());
-    if !lab.mgmt.driver_opts.is_empty() {
+    if !(lab.mgmt.driver_opts.is_empty() || crate::daemon_network::needed(lab)) {
         let what = "`mgmt.driver-opts` belong to Docker's networks and do nothing here";
         found.push(of_lab(what).at(lab.mgmt.span));
     }
@@ -62,7 +62,7 @@ fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
     if !node.ports.is_empty() && !node.managed() {
         say("ports", "`ports` lead nowhere: it is not on the management network".into());
     }
-    if !matches!(node.runtime.as_str(), "" | "native") {
+    if netloom_plan::Runs::named(&node.runtime).is_none() {
         say("runtime", format!("there is no runtime `{}` yet; it runs natively", node.runtime));
     }
     if node.certificate["issue"] == true {

@@ -22,6 +22,37 @@ pub fn lab_lines(lab: &Lab, objects: &Objects) -> String {
     out
 }
 
+/// What a daemon's own name server cannot know: nodes whose addresses are written in the file, as
+/// existing labs have them, and those it does not run itself; `name:address`.
+pub fn extra(lab: &Lab, objects: &Objects) -> Vec<String> {
+    let mut out = Vec::new();
+    for (node, object) in lab.nodes.iter().zip(&objects.nodes) {
+        for net in object.mgmt.iter().flat_map(|m| &m.addresses) {
+            let address = net.addr();
+            let fixed = match address.is_ipv4() {
+                true => node.mgmt_ipv4.is_some(),
+                false => node.mgmt_ipv6.is_some(),
+            };
+            let stranger = !object.runs.own_namespaces();
+            if fixed || stranger {
+                out.push(format!("{}:{address}", node.name));
+            }
+            if stranger {
+                let names = std::iter::once(&node.long_name).chain(&node.aliases);
+                out.extend(names.map(|name| format!("{name}:{address}")));
+            }
+        }
+    }
+    out
+}
+
+/// Name servers of the host that a container can reach; three are as many as resolvers use.
+pub fn resolvers(resolv: &str) -> Vec<String> {
+    let servers = resolv.lines().filter_map(|l| l.strip_prefix("nameserver")).map(str::trim);
+    let away = servers.filter(|s| !(s.starts_with("127.") || *s == "::1"));
+    away.take(3).map(str::to_owned).collect()
+}
+
 /// `/etc/hosts`: of a node with its host name, or of all nodes that have lines of their own among
 /// those of the lab.
 pub fn hosts(of: Option<(&Node, &str)>, lines: &str) -> String {

@@ -4,7 +4,7 @@ use crate::record::LabRecord;
 use crate::{Engine, EngineError};
 use netloom_datapath::{Netns, link, observe};
 use netloom_plan::NamespaceOf;
-use netloom_runtime::{ContainerState, Runtime, Status};
+use netloom_runtime::{ContainerState, Status};
 use std::collections::HashMap;
 
 /// A node as users see it.
@@ -66,10 +66,7 @@ pub struct InterfaceRow {
 impl Engine {
     /// All that is recorded and known of each node of a lab: a list of JSON objects.
     pub fn details(&self, record: &LabRecord) -> Result<serde_json::Value, EngineError> {
-        let states: HashMap<String, ContainerState> = match self.runtime(&record.name)? {
-            Some(runtime) => runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
-            None => HashMap::new(),
-        };
+        let states = self.states(record)?;
         let places: HashMap<&str, &netloom_plan::NodeObject> =
             record.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         let each = |(name, node): (&String, &crate::NodeRecord)| {
@@ -87,12 +84,16 @@ impl Engine {
         Ok(record.nodes.iter().map(each).collect())
     }
 
+    fn states(&self, record: &LabRecord) -> Result<HashMap<String, ContainerState>, EngineError> {
+        match self.runtimes(record)? {
+            Some(runtimes) => runtimes.states(&record.runtimes()),
+            None => Ok(HashMap::new()),
+        }
+    }
+
     /// The nodes of a lab.
     pub fn nodes(&self, record: &LabRecord, now: u64) -> Result<Vec<NodeRow>, EngineError> {
-        let states: HashMap<String, ContainerState> = match self.runtime(&record.name)? {
-            Some(runtime) => runtime.list()?.into_iter().map(|s| (s.name.clone(), s)).collect(),
-            None => HashMap::new(),
-        };
+        let states = self.states(record)?;
         let mut rows = Vec::new();
         for (name, node) in &record.nodes {
             let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else {

@@ -8,6 +8,8 @@
 //! container is made, nor how anything is shown.
 
 mod apply;
+mod daemon_network;
+mod daemons;
 mod decide;
 mod deploy;
 mod destroy;
@@ -32,16 +34,20 @@ mod machine;
 mod names;
 mod netns_link;
 mod part;
+mod plumb;
+pub mod plumber;
 mod preflight;
 mod prepare;
 mod record;
 mod report;
+mod runtimes;
 mod schedule;
 mod spec;
 mod stages;
 mod tunnel;
 mod wire;
 
+pub use daemons::Daemons;
 pub use deploy::{DeployOptions, Deployed, Planned};
 pub use destroy::DestroyOptions;
 pub use directories::Directories;
@@ -52,9 +58,11 @@ pub use labdir::make as make_lab_dir;
 pub use ledger::Ledger;
 pub use record::{LabRecord, NodeRecord, WAITING};
 pub use report::{Event, Reporter};
+pub use runtimes::Runtimes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything a command needs to work on labs.
 #[derive(Debug, Clone)]
@@ -65,4 +73,6 @@ pub struct Engine {
     pub exe: PathBuf,
     /// Its arguments before `__holder`.
     pub args: Vec<OsString>,
+    /// Docker and Podman.
+    pub daemons: Arc<Daemons>,
 }

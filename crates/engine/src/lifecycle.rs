@@ -1,14 +1,15 @@
 //! Start, stop and restart of nodes; their namespaces, links and addresses stay.
 
+use crate::apply::owns_namespace;
 use crate::deploy::need_root;
 use crate::error::Failure;
 use crate::exec::{AT_ONCE, Selection};
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};
+use crate::runtimes::Runtimes;
 use crate::schedule::{self, Graph, Outcome};
 use crate::{Engine, EngineError};
-use netloom_runtime::{ExecSpec, Runtime, RuntimeError};
-use netloom_runtime_native::NativeRuntime;
+use netloom_runtime::ExecSpec;
 
 /// What is done to nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Engine {
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
-        let runtime = self.runtime(lab)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
+        let runtimes = self.runtimes(&record)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
         for node in nodes {
             self.container(&record, node)?;
         }
@@ -82,7 +83,7 @@ impl Engine {
         let graph = Graph { before: &before, workers: AT_ONCE, keep_going: true };
         let (failed, _) = schedule::run(&graph, &|| false, &|i| {
             let (name, node) = chosen[i];
-            let done = one(&runtime, report, name, node, change);
+            let done = self.one(&record, &runtimes, report, (name, node), change);
             report.event(Event::Step);
             match done {
                 Ok(()) => Outcome::Done,
@@ -95,39 +96,50 @@ impl Engine {
     }
 }
 
-fn one(
-    runtime: &NativeRuntime,
-    report: &dyn Reporter,
-    name: &str,
-    node: &crate::NodeRecord,
-    change: Change,
-) -> Result<(), RuntimeError> {
-    let running = runtime.inspect(&node.long_name)?.is_some_and(|s| s.pid.is_some());
-    if change != Change::Start {
-        runtime.stop(&node.long_name, None)?;
+impl Engine {
+    fn one(
+        &self,
+        record: &LabRecord,
+        runtimes: &Runtimes,
+        report: &dyn Reporter,
+        (name, node): (&String, &crate::NodeRecord),
+        change: Change,
+    ) -> Result<(), EngineError> {
+        let runtime = runtimes.of(node.runs)?;
+        let running = runtime.inspect(&node.long_name)?.is_some_and(|s| s.pid.is_some());
+        if change != Change::Start {
+            runtime.stop(&node.long_name, None)?;
+        }
+        if change == Change::Stop || (change == Change::Start && running) {
+            return Ok(());
+        }
+        let state = runtime.start(&node.long_name)?;
+        let objects = &record.objects;
+        let place = objects.nodes.iter().find(|o| o.name == *name);
+        if let (true, Some(place), Some(pid)) = (node.runs.own_namespaces(), place, state.pid)
+            && owns_namespace(place)
+        {
+            self.plumb(&record.name, &runtimes.native, objects, place, pid)?;
+        }
+        for command in &node.exec {
+            let argv = shlex::split(command).unwrap_or_default();
+            let out = runtime.exec(&node.long_name, &ExecSpec { argv, ..ExecSpec::default() });
+            let (code, stdout, stderr) = match out {
+                Ok(out) => (
+                    out.code,
+                    String::from_utf8_lossy(&out.stdout).into_owned(),
+                    String::from_utf8_lossy(&out.stderr).into_owned(),
+                ),
+                Err(e) => (-1, String::new(), e.to_string()),
+            };
+            report.event(Event::Executed {
+                node: name.to_string(),
+                command: command.clone(),
+                code,
+                stdout,
+                stderr,
+            });
+        }
+        Ok(())
     }
-    if change == Change::Stop || (change == Change::Start && running) {
-        return Ok(());
-    }
-    runtime.start(&node.long_name)?;
-    for command in &node.exec {
-        let argv = shlex::split(command).unwrap_or_default();
-        let out = runtime.exec(&node.long_name, &ExecSpec { argv, ..ExecSpec::default() });
-        let (code, stdout, stderr) = match out {
-            Ok(out) => (
-                out.code,
-                String::from_utf8_lossy(&out.stdout).into_owned(),
-                String::from_utf8_lossy(&out.stderr).into_owned(),
-            ),
-            Err(e) => (-1, String::new(), e.to_string()),
-        };
-        report.event(Event::Executed {
-            node: name.to_string(),
-            command: command.clone(),
-            code,
-            stdout,
-            stderr,
-        });
-    }
-    Ok(())
 }

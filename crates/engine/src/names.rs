@@ -40,7 +40,11 @@ impl SharedNames {
         };
         let mounts = node.binds.iter().chain(&node.volumes).map(target);
         let mut mounts = mounts.chain(node.tmpfs.keys().map(String::as_str));
-        if !node.managed() || image.layers == [Path::new("/")] || mounts.any(covered) {
+        if !node.managed()
+            || image.layers.is_empty()
+            || image.layers == [Path::new("/")]
+            || mounts.any(covered)
+        {
             return None;
         }
         let mut layers = image.layers.iter().map(|layer| layer.join("etc"));

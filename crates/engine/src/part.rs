@@ -7,11 +7,10 @@ use crate::ledger::{Ledger, note_shared};
 use crate::machine::Machine;
 use crate::record::{LabRecord, lock_lab};
 use crate::report::{Event, Reporter};
-use crate::wire::Wires;
+use crate::wire::{Backstage, Wires};
 use crate::{Engine, EngineError, hostwide, netns_link};
 use netloom_datapath::Netns;
 use netloom_plan::{LinkEnd, LinkObject, NamespaceOf, NodeObject};
-use netloom_runtime::Runtime;
 use std::collections::{HashMap, HashSet};
 
 impl Engine {
@@ -27,7 +26,8 @@ impl Engine {
         let _lock = lock_lab(&self.directories, lab)?;
         let no_lab = || EngineError::NoLab(lab.into());
         let mut record = LabRecord::load(&self.directories, lab)?.ok_or_else(no_lab)?;
-        let runtime = self.runtime(lab)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
+        let runtimes = self.runtimes(&record)?.ok_or_else(|| EngineError::Gone(lab.into()))?;
+        let runtime = &runtimes.native;
         let mut chosen = HashSet::new();
         for node in nodes {
             self.container(&record, node)?;
@@ -71,11 +71,11 @@ impl Engine {
                 namespaces.insert(node.namespace.clone(), netns);
             }
         }
-        let parking = Netns::current()?;
+        let backstage = Backstage::of(runtime, &everything.links)?;
         let wires = Wires {
             machine: &machine,
             namespaces: &namespaces,
-            parking: &parking,
+            backstage: &backstage,
             group: group(lab),
             lab,
         };
@@ -88,6 +88,7 @@ impl Engine {
         wires.remove_bridges(gone.iter().copied().filter(|n| !owns_namespace(n)))?;
         for object in &gone {
             if object.container {
+                let runtime = runtimes.of(object.runs)?;
                 if options.graceful {
                     // One that does not stop is killed.
                     let _ = runtime.stop(&object.long_name, None);

@@ -2,7 +2,7 @@
 
 use crate::{Directories, EngineError};
 use fs_err as fs;
-use netloom_plan::{NodeObject, Objects};
+use netloom_plan::{NodeObject, Objects, Runs};
 use netloom_topology::{ROOT_LONG_NAME, ROOT_NAME};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct LabRecord {
     /// unless these change.
     #[serde(default)]
     pub names: String,
+    /// Sockets of the daemons that run some of its nodes.
+    #[serde(default)]
+    pub sockets: BTreeMap<Runs, PathBuf>,
     /// Whether the last deploy went through.
     pub complete: bool,
 }
@@ -68,6 +71,9 @@ pub struct NodeRecord {
     pub exec: Vec<String>,
     /// Path of its namespace, as others can open it.
     pub netns: Option<PathBuf>,
+    /// What runs it.
+    #[serde(default)]
+    pub runs: Runs,
     /// Layers it was started from, whatever name the image has by now.
     #[serde(default)]
     pub layers: Vec<PathBuf>,
@@ -121,6 +127,7 @@ impl LabRecord {
             nodes: BTreeMap::new(),
             uses: BTreeSet::new(),
             names: String::new(),
+            sockets: BTreeMap::new(),
             complete: false,
         }
     }

@@ -3,13 +3,14 @@
 use crate::Directories;
 use crate::names::{SharedNames, hostname};
 use netloom_image::Image;
-use netloom_plan::{NamespaceOf, NodeObject};
+use netloom_plan::{NamespaceOf, NodeObject, Runs};
 use netloom_runtime::{
-    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, NetworkNs, PidNs, Resources, RestartPolicy,
-    Rootfs, Stdio, Tmpfs, Ulimit,
+    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, Leg, NetworkNs, PidNs, PublishedPort,
+    Resources, RestartPolicy, Rootfs, Stdio, Tmpfs, Ulimit,
 };
 use netloom_topology::{Lab, Node, NodeFiles, absolute, bytes};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +67,10 @@ pub struct Parts<'a> {
     pub paths: &'a Paths<'a>,
     /// Path of a namespace that is not ours.
     pub netns: Option<PathBuf>,
+    /// Name servers of the host that others can reach.
+    pub resolvers: &'a [String],
+    /// Names a daemon's own name server does not know, `name:address`.
+    pub hosts: &'a [String],
     /// Number of its links' ends.
     pub interfaces: usize,
 }
@@ -79,6 +84,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         .chain(&parts.files.binds)
         .filter_map(|b| bind(lab, node, b, paths))
         .collect();
+    let runs = parts.object.runs;
     for volume in &node.volumes {
         let volume = lab.magic(node, volume);
         let parts: Vec<&str> = volume.split(':').collect();
@@ -89,7 +95,10 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
             [name, target, options] => (name.to_string(), target, options),
             _ => continue,
         };
-        let source = paths.directories.volume(&name);
+        let source = match runs {
+            Runs::Native => paths.directories.volume(&name),
+            Runs::Docker | Runs::Podman => PathBuf::from(&name),
+        };
         let read_only = options.split(',').any(|o| o == "ro");
         binds.push(Bind { source, target: target.into(), read_only, recursive: true });
     }
@@ -97,7 +106,9 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     let mut layers = image.layers.clone();
     let shared = SharedNames::of(paths.directories, lab, node, image);
     layers.splice(0..0, shared.iter().map(|s| s.layer.clone()));
-    for name in SharedNames::own(shared.as_ref()) {
+    // Docker writes these itself.
+    let own = if runs.own_namespaces() { &[][..] } else { SharedNames::own(shared.as_ref()) };
+    for name in own {
         let target = Path::new("/etc").join(name);
         if !binds.iter().any(|b| b.target == target) {
             binds.push(Bind {
@@ -110,7 +121,13 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
     }
     ContainerSpec {
         name: node.long_name.clone(),
-        rootfs: Rootfs::Layers { layers, private: folder.join("root") },
+        rootfs: match runs {
+            Runs::Native => Rootfs::Layers { layers, private: folder.join("root") },
+            Runs::Docker | Runs::Podman => Rootfs::Image {
+                reference: node.image.clone(),
+                entrypoint: (!node.entrypoint.is_empty()).then(|| words(&node.entrypoint)),
+            },
+        },
         network: network(parts),
         pid: match node.pid_mode.as_str() {
             "host" => PidNs::Host,
@@ -129,10 +146,13 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         },
         cgroup_parent: (!node.cgroup_parent.is_empty()).then(|| node.cgroup_parent.clone()),
         hostname: hostname(node).to_string(),
-        argv: argv(node, image),
+        argv: match runs {
+            Runs::Native => argv(node, image),
+            Runs::Docker | Runs::Podman => words(&node.cmd),
+        },
         env: environment(parts),
         cwd: match image.config.working_dir.as_str() {
-            "" => "/".into(),
+            "" if runs == Runs::Native => "/".into(),
             dir => dir.into(),
         },
         user: if node.user.is_empty() { image.config.user.clone() } else { node.user.clone() },
@@ -162,7 +182,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
             memory: bytes(&node.memory),
             pids: None,
         },
-        stop_signal: stop_signal(node, image),
+        stop_signal: stop_signal(node, image, if runs == Runs::Native { 15 } else { 0 }),
         stop_grace: Duration::from_secs(10),
         restart: restart(&node.restart_policy),
         healthcheck: healthcheck(node, image),
@@ -184,6 +204,18 @@ fn owned((k, v): (&String, &String)) -> (String, String) {
 }
 
 fn network(parts: &Parts<'_>) -> NetworkNs {
+    let Parts { lab, node, object, .. } = parts;
+    if object.runs.own_namespaces() {
+        return match &object.namespace {
+            NamespaceOf::Host => NetworkNs::Host,
+            NamespaceOf::Node(owner) if *owner != node.name => {
+                let other = lab.node(owner).map_or(owner, |o| &o.long_name);
+                NetworkNs::Container(other.clone())
+            }
+            _ if object.mgmt.is_some() => NetworkNs::Leg(Box::new(leg(parts))),
+            _ => NetworkNs::Bare,
+        };
+    }
     match (&parts.object.namespace, &parts.netns) {
         (NamespaceOf::Host, _) => NetworkNs::Host,
         (NamespaceOf::Node(owner), _) => NetworkNs::Kept(format!("netns:{owner}")),
@@ -192,17 +224,52 @@ fn network(parts: &Parts<'_>) -> NetworkNs {
     }
 }
 
+/// The leg of a node in a network its runtime keeps.
+fn leg(parts: &Parts<'_>) -> Leg {
+    let Parts { lab, node, object, .. } = parts;
+    let addresses = object.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
+    let mut aliases = vec![node.name.clone()];
+    aliases.extend(node.aliases.iter().filter(|a| **a != node.name).cloned());
+    let dns = node.dns.clone().unwrap_or_default();
+    Leg {
+        network: lab.mgmt.network.clone(),
+        ipv4: addresses.clone().find(IpAddr::is_ipv4),
+        ipv6: addresses.clone().find(IpAddr::is_ipv6),
+        aliases,
+        ports: object
+            .ports
+            .iter()
+            .map(|p| PublishedPort {
+                host: p.host,
+                host_port: p.host_port,
+                port: p.port,
+                protocol: p.protocol.clone(),
+            })
+            .collect(),
+        dns_servers: match dns.servers.is_empty() {
+            true => parts.resolvers.to_vec(),
+            false => dns.servers,
+        },
+        dns_search: dns.search,
+        dns_options: dns.options,
+        hosts: parts.hosts.to_vec(),
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    shlex::split(text).unwrap_or_default()
+}
+
 /// Entry point and command: the node's entry point drops the image's command too, as with Docker.
 fn argv(node: &Node, image: &Image) -> Vec<String> {
-    let split = |t: &str| shlex::split(t).unwrap_or_default();
     let entry = match node.entrypoint.as_str() {
         "" => image.config.entrypoint.clone(),
-        text => split(text),
+        text => words(text),
     };
     let cmd = match (node.cmd.as_str(), node.entrypoint.as_str()) {
         ("", "") => image.config.cmd.clone(),
         ("", _) => Vec::new(),
-        (text, _) => split(text),
+        (text, _) => words(text),
     };
     let argv: Vec<String> = entry.into_iter().chain(cmd).collect();
     if argv.is_empty() { vec!["/bin/sh".into()] } else { argv }
@@ -210,11 +277,15 @@ fn argv(node: &Node, image: &Image) -> Vec<String> {
 
 fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
     let Parts { node, image, .. } = parts;
-    let mut env: BTreeMap<String, String> = BTreeMap::from([
-        ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
-        ("TERM".into(), "xterm".into()),
-        ("HOSTNAME".into(), hostname(node).to_string()),
-    ]);
+    let mut env: BTreeMap<String, String> = match parts.object.runs {
+        Runs::Native => BTreeMap::from([
+            ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+            ("TERM".into(), "xterm".into()),
+            ("HOSTNAME".into(), hostname(node).to_string()),
+        ]),
+        // These know such things themselves.
+        Runs::Docker | Runs::Podman => BTreeMap::new(),
+    };
     for line in &image.config.env {
         if let Some((k, v)) = line.split_once('=') {
             env.insert(k.into(), v.into());
@@ -236,9 +307,9 @@ fn device(text: &str) -> Device {
     }
 }
 
-fn stop_signal(node: &Node, image: &Image) -> i32 {
+fn stop_signal(node: &Node, image: &Image, usual: i32) -> i32 {
     let name = node.kind_data.stop_signal.as_deref().or(image.config.stop_signal.as_deref());
-    name.and_then(signal).unwrap_or(15)
+    name.and_then(signal).unwrap_or(usual)
 }
 
 /// A signal by name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number.

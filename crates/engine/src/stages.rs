@@ -4,14 +4,16 @@ use crate::error::Failure;
 use crate::exec::{run_command, run_on_host};
 use crate::healthy::{Verdict, ended, healthy};
 use crate::report::{Event, Reporter};
+use crate::runtimes::Runtimes;
 use crate::schedule::Outcome;
+use crate::{Engine, EngineError};
 use netloom_kinds::Role;
-use netloom_plan::StageTask;
-use netloom_runtime::{ContainerSpec, Runtime};
-use netloom_runtime_native::NativeRuntime;
+use netloom_plan::{NamespaceOf, NodeObject, Objects, Runs, StageTask};
+use netloom_runtime::{ContainerSpec, NetworkNs};
 use netloom_topology::{Node, Stage};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How often a stage that depends on a node's own doing is looked at.
@@ -21,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Starting<'a> {
     /// The node.
     pub node: &'a Node,
+    /// Its place in the network.
+    pub object: &'a NodeObject,
     /// Its container, unless it has none.
     pub spec: Option<&'a ContainerSpec>,
     /// When its first task began, and when a delayed start may go.
@@ -31,8 +35,16 @@ pub struct Starting<'a> {
 
 /// What stages need.
 pub struct Stages<'a> {
-    /// The runtime.
-    pub runtime: Arc<NativeRuntime>,
+    /// The engine.
+    pub engine: &'a Engine,
+    /// Everything the lab has.
+    pub objects: &'a Objects,
+    /// The lab's name.
+    pub lab: &'a str,
+    /// The runtimes.
+    pub runtimes: Runtimes,
+    /// Paths of the namespaces the holder keeps, by the name they are kept under.
+    pub paths: HashMap<String, PathBuf>,
     /// Who is told.
     pub report: &'a dyn Reporter,
     /// Longest time for a stage others wait for.
@@ -78,8 +90,7 @@ impl Stages<'_> {
             };
             self.commands(at, &host, "on-enter");
             if let Some(spec) = at.spec {
-                self.runtime.create(spec).map_err(|e| e.to_string())?;
-                self.runtime.start(&spec.name).map_err(|e| e.to_string())?;
+                self.launch(at, spec).map_err(|e| e.to_string())?;
             }
             let inside = Stage {
                 wait_for: Vec::new(),
@@ -96,6 +107,25 @@ impl Stages<'_> {
             }
             Err(why) => failed(at, why),
         }
+    }
+
+    /// Makes the container, starts it, and brings its links where it is.
+    fn launch(&self, at: &Starting<'_>, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let runs = at.object.runs;
+        let runtime = self.runtimes.of(runs)?;
+        let mut spec = spec.clone();
+        if let (Runs::Podman, NetworkNs::Kept(key)) = (runs, &spec.network)
+            && let Some(path) = self.paths.get(key)
+        {
+            spec.network = NetworkNs::Path(path.clone());
+        }
+        runtime.create(&spec)?;
+        let state = runtime.start(&spec.name)?;
+        let own = at.object.namespace == NamespaceOf::Node(at.object.name.clone());
+        if let (true, true, Some(pid)) = (runs.own_namespaces(), own, state.pid) {
+            self.engine.plumb(self.lab, &self.runtimes.native, self.objects, at.object, pid)?;
+        }
+        Ok(())
     }
 
     /// The node's own commands. Their failure is shown, and does not end the deploy: files in use
@@ -122,7 +152,12 @@ impl Stages<'_> {
 
     fn inside(&self, at: &Starting<'_>, command: &str) {
         if !(self.interrupted)() {
-            run_command(&self.runtime, self.report, at.node, command, self.interrupted);
+            match self.runtimes.of(at.object.runs) {
+                Ok(runtime) => {
+                    run_command(&runtime, self.report, at.node, command, self.interrupted);
+                }
+                Err(e) => self.report.event(Event::Warning(e.to_string())),
+            }
         }
     }
 
@@ -134,7 +169,8 @@ impl Stages<'_> {
         stage: &Stage,
         look: fn(Option<&netloom_runtime::ContainerState>) -> Verdict,
     ) -> Outcome<Vec<Failure>> {
-        let state = match self.runtime.inspect(&at.node.long_name) {
+        let seen = self.runtimes.of(at.object.runs);
+        let state = match seen.and_then(|r| Ok(r.inspect(&at.node.long_name)?)) {
             Ok(state) => state,
             Err(e) => return failed(at, e.to_string()),
         };

@@ -13,8 +13,10 @@ use netloom_datapath::link::veth::{self, VethEnd, VethSpec};
 use netloom_datapath::link::vxlan;
 use netloom_datapath::link::{self as links};
 use netloom_datapath::mgmt::{self, Further, MgmtNode, MgmtSpec, Published};
-use netloom_datapath::{Cidr, LinkInfo, Netns, Socket, observe, ovs, stitch};
+use netloom_datapath::{Cidr, LinkInfo, Netns, Socket, observe, ovs, stitch, sysctl};
 use netloom_plan::{Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, port_name};
+use netloom_runtime_native::NativeRuntime;
+use nix::errno::Errno;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,13 +26,57 @@ pub struct Wires<'a> {
     pub machine: &'a Machine,
     /// By whose they are.
     pub namespaces: &'a HashMap<NamespaceOf, Netns>,
-    /// Where the other ends of stand-ins for dummy interfaces are parked.
-    pub parking: &'a Netns,
+    /// Namespaces that are no node's.
+    pub backstage: &'a Backstage,
     /// Group of the lab's interfaces on the host.
     pub group: u32,
     /// Name of the lab.
     pub lab: &'a str,
 }
+
+/// Namespaces of a lab that are no node's.
+pub struct Backstage {
+    /// Where the other ends of stand-ins for dummy interfaces are parked.
+    pub parking: Netns,
+    /// Where the halves of links are joined whose ends come and go.
+    pub wiring: Netns,
+}
+
+impl Backstage {
+    /// Those the holder keeps; ones that are needed for these links and not there are made.
+    pub fn of(native: &NativeRuntime, links: &[LinkObject]) -> Result<Backstage, EngineError> {
+        let place = |name: &str, needed: bool| -> Result<Netns, EngineError> {
+            if let Some(fd) = native.kept(name)? {
+                return Ok(Netns::from_fd(fd)?.with_label(name));
+            }
+            if !needed {
+                return Ok(Netns::current()?);
+            }
+            let netns = Netns::create()?.with_label(name);
+            // Nothing there is spoken to.
+            if let Err(e) = sysctl::write(&netns, "ipv6/conf/default/disable_ipv6", "1")
+                && e.errno() != Some(Errno::ENOENT)
+            {
+                return Err(e.into());
+            }
+            native.keep_fd(name, netns.try_clone()?.into())?;
+            Ok(netns)
+        };
+        let stitched = |l: &LinkObject| matches!(l.how, Impl::Stitch { .. });
+        Ok(Backstage {
+            parking: place("parking", links.iter().any(|l| l.how == Impl::Dummy))?,
+            wiring: place(WIRING, links.iter().any(stitched))?,
+        })
+    }
+
+    /// For links that have nothing there.
+    pub fn none() -> Result<Backstage, EngineError> {
+        Ok(Backstage { parking: Netns::current()?, wiring: Netns::current()? })
+    }
+}
+
+/// The name under which the holder keeps the namespace where halves of links are joined.
+pub const WIRING: &str = "wiring";
 
 fn cidr(net: &IpNet) -> Result<Cidr, netloom_datapath::Error> {
     Cidr::new(net.addr(), net.prefix_len())
@@ -51,7 +97,7 @@ impl Wires<'_> {
     pub fn make(&self, list: &[&LinkObject]) -> Result<Vec<Failure>, EngineError> {
         let mut failures = Vec::new();
         let (pairs, others): (Vec<&LinkObject>, Vec<&LinkObject>) =
-            list.iter().partition(|l| l.how == Impl::Veth);
+            list.iter().partition(|l| matches!(l.how, Impl::Veth | Impl::Stitch { .. }));
         self.make_pairs(&pairs, &mut failures)?;
         for link in others {
             if let Err(e) = self.make_other(link).and_then(|()| self.address(link)) {
@@ -72,10 +118,10 @@ impl Wires<'_> {
         let mut specs = Vec::with_capacity(list.len());
         let mut made = Vec::with_capacity(list.len());
         for link in list {
-            match self.pair(link) {
-                Ok(spec) => {
-                    specs.push(spec);
-                    made.push(*link);
+            match self.pairs(link) {
+                Ok(pairs) => {
+                    made.extend(pairs.iter().map(|_| *link));
+                    specs.extend(pairs);
                 }
                 Err(e) => failures.push(failure(link, &e)),
             }
@@ -89,7 +135,33 @@ impl Wires<'_> {
                 failures.push(failure(link, &EngineError::Datapath(e)));
             }
         }
+        let stitched = list.iter().filter_map(|l| match &l.how {
+            Impl::Stitch { ports } => Some((l, ports)),
+            _ => None,
+        });
+        let mut wiring = None;
+        for (link, [a, b]) in stitched {
+            let socket = match &mut wiring {
+                Some(socket) => socket,
+                None => wiring.insert(Socket::open_in(&self.backstage.wiring)?),
+            };
+            if let Err(e) = stitch::ensure(socket, a, b) {
+                failures.push(failure(link, &EngineError::Datapath(e)));
+            }
+        }
         Ok(())
+    }
+
+    /// The pairs a link is made of: one, or two that are joined.
+    fn pairs<'s>(&'s self, link: &'s LinkObject) -> Result<Vec<VethSpec<'s>>, EngineError> {
+        let Impl::Stitch { ports } = &link.how else { return Ok(vec![self.pair(link)?]) };
+        let half = |(end, port): (&LinkEnd, &String)| {
+            let mut b = VethEnd::new(&self.backstage.wiring, port.clone());
+            b.link_local = false;
+            b.tx_checksum = true;
+            Ok(VethSpec { a: self.end(end)?, b, mtu: link.mtu })
+        };
+        link.ends().zip(ports).map(half).collect()
     }
 
     /// Ends on Open vSwitch bridges become ports of them, all at once.
@@ -153,7 +225,7 @@ impl Wires<'_> {
         let mut host = Socket::open_in(&self.machine.netns)?;
         let mtu = (link.mtu > 0).then_some(link.mtu);
         match &link.how {
-            Impl::Veth => return Ok(()),
+            Impl::Veth | Impl::Stitch { .. } => return Ok(()),
             Impl::Macvlan { parent, mode } => {
                 let spec = MacvlanSpec {
                     netns,
@@ -187,7 +259,7 @@ impl Wires<'_> {
                 let name = port_name("nld", &[&link.id]);
                 let spec =
                     DummySpec { netns, name: link.a.interface.clone(), mtu, mac: Some(link.a.mac) };
-                dummy::ensure(&spec, Parking { netns: self.parking, name: &name })?;
+                dummy::ensure(&spec, Parking { netns: &self.backstage.parking, name: &name })?;
             }
         }
         let mut socket = Socket::open_in(netns)?;
@@ -240,6 +312,13 @@ impl Wires<'_> {
             links::ensure_absent(&mut host, port)?;
             return Ok(());
         }
+        if let Impl::Stitch { ports } = &link.how {
+            let mut wiring = Socket::open_in(&self.backstage.wiring)?;
+            for port in ports {
+                links::ensure_absent(&mut wiring, port)?;
+            }
+            return Ok(());
+        }
         // The host's end first: names are our own there. The other end goes with it.
         let mut ends: Vec<&LinkEnd> = link.ends().collect();
         ends.sort_by_key(|e| e.namespace != NamespaceOf::Host);
@@ -268,8 +347,9 @@ impl Wires<'_> {
         &self,
         nodes: impl IntoIterator<Item = &'n NodeObject>,
     ) -> Result<(), EngineError> {
+        let ours = nodes.into_iter().filter(|n| !n.runs.own_namespaces());
         let ports: Vec<&str> =
-            nodes.into_iter().filter_map(|n| n.mgmt.as_ref()).map(|m| m.port.as_str()).collect();
+            ours.filter_map(|n| n.mgmt.as_ref()).map(|m| m.port.as_str()).collect();
         if ports.is_empty() {
             return Ok(());
         }
@@ -310,7 +390,7 @@ impl Wires<'_> {
     ) -> Result<Vec<Failure>, EngineError> {
         let mut list = Vec::new();
         let mut of = Vec::new();
-        for node in nodes {
+        for node in nodes.iter().filter(|n| !n.runs.own_namespaces()) {
             let Some(at) = &node.mgmt else { continue };
             list.push(MgmtNode {
                 netns: self.netns(&node.namespace)?,
@@ -345,7 +425,7 @@ impl Wires<'_> {
         nodes: &[NodeObject],
     ) -> Result<(), EngineError> {
         let mut list = Vec::new();
-        for node in nodes {
+        for node in nodes.iter().filter(|n| !n.runs.own_namespaces()) {
             for port in &node.ports {
                 let addresses = node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
                 let fits = |a: &IpAddr| port.host.is_none_or(|h| h.is_ipv4() == a.is_ipv4());
@@ -397,7 +477,7 @@ fn failure(link: &LinkObject, e: &EngineError) -> Failure {
 /// Kinds of interfaces a link's ends are.
 fn kinds(how: &Impl) -> &'static [&'static str] {
     match how {
-        Impl::Veth | Impl::VxlanStitch { .. } => &["veth"],
+        Impl::Veth | Impl::Stitch { .. } | Impl::VxlanStitch { .. } => &["veth"],
         Impl::Macvlan { .. } => &["macvlan"],
         Impl::Vxlan(_) => &["vxlan"],
         // A pair stands in where the kernel has none.

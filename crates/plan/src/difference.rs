@@ -37,6 +37,7 @@ fn same_place(a: &NodeObject, b: &NodeObject) -> bool {
     a.namespace == b.namespace
         && leg(a) == leg(b)
         && a.bridge == b.bridge
+        && a.runs == b.runs
         && a.long_name == b.long_name
 }
 
@@ -154,7 +155,7 @@ pub fn difference(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::Impl;
+    use crate::objects::{Impl, Runs};
 
     fn node(name: &str, namespace: &str) -> NodeObject {
         NodeObject {
@@ -166,6 +167,7 @@ mod tests {
             ports: Vec::new(),
             bridge: None,
             lives_in: None,
+            runs: Runs::Native,
         }
     }
 

@@ -20,8 +20,9 @@ pub use link::plan_links;
 pub use mac::Macs;
 pub use names::{Place, kernel_name, port_name};
 pub use network::{Network, NetworkError, Reserved};
-pub use node::plan_nodes;
+pub use node::{plan_nodes, runs};
 pub use objects::{
-    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Port, VxlanParameters,
+    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Port, Runs,
+    VxlanParameters,
 };
 pub use order::{Order, StageTask, Task, order};

@@ -3,12 +3,12 @@
 use crate::mac::{Macs, parse};
 use crate::names::{kernel_name, port_name};
 use crate::network::Network;
-use crate::node::{bridge_name, namespace};
+use crate::node::{bridge_name, namespace, runs};
 use crate::objects::{Impl, LinkEnd, LinkObject, NamespaceOf, VxlanParameters};
 use ipnet::IpNet;
 use netloom_kinds::Role;
 use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans the links of a lab.
 pub fn plan_links(
@@ -27,7 +27,9 @@ pub fn plan_links(
         .iter()
         .map(|n| (n.name.as_str(), (namespace(lab, n, others), n.kind_data.role)))
         .collect();
-    let context = Context { lab, network, nodes };
+    let fleeting =
+        lab.nodes.iter().filter(|n| runs(n).own_namespaces()).map(|n| n.name.as_str()).collect();
+    let context = Context { lab, network, nodes, fleeting };
     lab.links.iter().filter_map(|l| context.link(l, macs)).collect()
 }
 
@@ -35,6 +37,8 @@ struct Context<'a> {
     lab: &'a Lab,
     network: Option<&'a Network>,
     nodes: BTreeMap<&'a str, (NamespaceOf, Role)>,
+    /// Nodes whose namespace goes with their container.
+    fleeting: BTreeSet<&'a str>,
 }
 
 impl Context<'_> {
@@ -65,8 +69,21 @@ impl Context<'_> {
         };
         let id: Vec<String> =
             link.endpoints.iter().map(|e| format!("{}:{}", e.node.word(), e.interface)).collect();
+        let id = id.join(" ");
         let mut ends = ends.into_iter().map(|e| self.end(e, macs));
-        Some(LinkObject { id: id.join(" "), how, a: ends.next()?, b: ends.next(), mtu: link.mtu })
+        let (a, b) = (ends.next()?, ends.next());
+        let fleeting = |e: &LinkEnd| match &e.namespace {
+            NamespaceOf::Node(owner) => self.fleeting.contains(owner.as_str()),
+            _ => false,
+        };
+        let how = match how {
+            Impl::Veth if fleeting(&a) || b.as_ref().is_some_and(fleeting) => {
+                let port = |end: &str| port_name("nls", &[&self.lab.name, &id, end]);
+                Impl::Stitch { ports: [port("a"), port("b")] }
+            }
+            how => how,
+        };
+        Some(LinkObject { id, how, a, b, mtu: link.mtu })
     }
 
     fn end(&self, end: &LinkEndpoint, macs: &mut Macs) -> LinkEnd {

@@ -2,12 +2,13 @@
 
 use crate::address::{AddressError, Pool};
 use crate::names::port_name;
-use crate::objects::NodeObject;
+use crate::objects::{NodeObject, Runs};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netloom_topology::{Lab, Mgmt};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// A management network as the host ledger keeps it.
@@ -38,6 +39,12 @@ pub struct Network {
     /// Addresses by lab and node.
     #[serde(default)]
     pub users: BTreeMap<String, BTreeMap<String, Reserved>>,
+    /// Daemons that were told of it, and where they listen.
+    #[serde(default)]
+    pub daemons: BTreeMap<Runs, PathBuf>,
+    /// Addresses that others have in it at the moment, and whose they are.
+    #[serde(skip)]
+    pub strangers: BTreeMap<IpAddr, String>,
 }
 
 /// Addresses of one node.
@@ -148,6 +155,8 @@ impl Network {
             foreign_bridge: false,
             bridges: 1,
             users: BTreeMap::new(),
+            daemons: BTreeMap::new(),
+            strangers: BTreeMap::new(),
         })
     }
 
@@ -207,6 +216,7 @@ impl Network {
                     [r.ipv4, r.ipv6].into_iter().flatten().map(move |a| (a, user.clone()))
                 })
             })
+            .chain(self.strangers.clone())
             .collect();
         for v4 in [true, false] {
             self.reserve_family(lab, v4, &mut mine, &taken)?;

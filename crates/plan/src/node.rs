@@ -3,7 +3,7 @@
 use crate::mac::{Macs, parse_oui};
 use crate::names::port_name;
 use crate::network::Network;
-use crate::objects::{Attachment, NamespaceOf, NodeObject};
+use crate::objects::{Attachment, NamespaceOf, NodeObject, Runs};
 use crate::port::Ports;
 use ipnet::IpNet;
 use netloom_kinds::{Class, Role};
@@ -35,6 +35,7 @@ pub fn plan_nodes(
             namespace: namespace(lab, n, others),
             mgmt: network.filter(|_| n.managed()).and_then(|net| attachment(lab, n, net, macs)),
             container: n.kind_data.class != Class::Pseudo,
+            runs: runs(n),
             ports: ports.plan(lab, n),
             bridge: (n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_some())
                 .then(|| bridge_name(&n.name).to_string()),
@@ -44,6 +45,14 @@ pub fn plan_nodes(
             }),
         })
         .collect()
+}
+
+/// What runs a node; a name that is not known has been refused before.
+pub fn runs(node: &Node) -> Runs {
+    match node.kind_data.class {
+        Class::Pseudo => Runs::Native,
+        _ => Runs::named(&node.runtime).unwrap_or_default(),
+    }
 }
 
 /// Name of the bridge of a bridge node: what stands before `|`.

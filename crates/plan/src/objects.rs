@@ -27,6 +27,9 @@ pub struct NodeObject {
     pub mgmt: Option<Attachment>,
     /// Whether a container runs in it.
     pub container: bool,
+    /// What runs the container.
+    #[serde(default)]
+    pub runs: Runs,
     /// Ports of the host that lead to it.
     #[serde(default)]
     pub ports: Vec<Port>,
@@ -35,6 +38,45 @@ pub struct NodeObject {
     /// Node of the lab among whose processes it lives.
     #[serde(default)]
     pub lives_in: Option<String>,
+}
+
+/// What runs a node's container.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Runs {
+    /// The embedded runtime.
+    #[default]
+    Native,
+    /// Docker, in namespaces it makes anew at every start.
+    Docker,
+    /// Podman, in namespaces of ours.
+    Podman,
+}
+
+impl Runs {
+    /// By the name users write; the embedded runtime without one.
+    pub fn named(name: &str) -> Option<Runs> {
+        match name {
+            "" => Some(Runs::Native),
+            _ => [Runs::Native, Runs::Docker, Runs::Podman].into_iter().find(|r| r.word() == name),
+        }
+    }
+
+    /// The name users write.
+    pub fn word(self) -> &'static str {
+        match self {
+            Runs::Native => "native",
+            Runs::Docker => "docker",
+            Runs::Podman => "podman",
+        }
+    }
+
+    /// Whether it makes the network namespace itself, with the leg in the management network.
+    pub fn own_namespaces(self) -> bool {
+        self == Runs::Docker
+    }
 }
 
 /// A port of the host that leads to a node.
@@ -132,6 +174,12 @@ impl LinkObject {
 pub enum Impl {
     /// One pair of interfaces, straight into both namespaces.
     Veth,
+    /// Two pairs, joined in a namespace of ours: one end may be in a namespace that comes and goes
+    /// with its container, and the other must not notice.
+    Stitch {
+        /// Names of the pairs' ends in that namespace.
+        ports: [String; 2],
+    },
     /// A macvlan over a host interface.
     Macvlan {
         /// The host's interface.

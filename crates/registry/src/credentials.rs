@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use netloom_image::Reference;
 use oci_client::secrets::RegistryAuth;
 
 /// How long a credential helper may take.
@@ -49,6 +50,15 @@ pub(crate) fn find(host: &str, repository: &str) -> Credentials {
         let _ = sender.send(look(&keys));
     });
     receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| nobody("a credential helper hangs"))
+}
+
+/// User and password for an image's registry, where somebody has logged in: for who pulls it in our
+/// stead.
+pub fn login(reference: &Reference) -> Option<(String, String)> {
+    match find(reference.registry(), reference.repository()).auth {
+        RegistryAuth::Basic(user, password) => Some((user, password)),
+        _ => None,
+    }
 }
 
 fn nobody(why: &str) -> Credentials {

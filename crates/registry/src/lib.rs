@@ -16,6 +16,7 @@ mod error;
 mod places;
 mod pull;
 
+pub use credentials::login;
 pub use error::PullError;
 pub use places::Settings;
 pub use pull::{Progress, pull};

@@ -1,6 +1,7 @@
 //! What happens to containers, as it happens.
 
 use crate::daemon::Daemon;
+use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use netloom_runtime::RuntimeError;
@@ -51,45 +52,48 @@ impl Daemon {
             ("label".to_owned(), vec![label.to_owned()]),
         ]);
         let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
-        self.run(async {
-            let mut stream = self.docker.events(Some(options));
-            // The request is on its way with the first look at the stream.
-            let first = tokio::time::timeout(std::time::Duration::from_millis(50), stream.next());
-            let first = first.await;
-            ready();
-            let mut next = match first {
-                Ok(first) => first,
-                Err(_) => stream.next().await,
-            };
-            loop {
-                match next {
-                    None => return Ok(()),
-                    Some(Err(e)) => return Err(self.error("tell what happens", &e)),
-                    Some(Ok(event)) => {
-                        let actor = event.actor.unwrap_or_default();
-                        let attributes: BTreeMap<String, String> =
-                            actor.attributes.unwrap_or_default().into_iter().collect();
-                        let action = event.action.unwrap_or_default();
-                        let happened = Happened {
-                            what: match action.as_str() {
-                                "start" => What::Started,
-                                "die" | "died" => What::Ended,
-                                "destroy" | "remove" => What::Removed,
-                                _ => What::Other,
-                            },
-                            action,
-                            id: actor.id.unwrap_or_default(),
-                            name: attributes.get("name").cloned().unwrap_or_default(),
-                            attributes,
-                            at: event.time_nano.unwrap_or_default(),
-                        };
-                        if !each(happened) {
-                            return Ok(());
-                        }
+        let mut stream = std::pin::pin!(self.docker.events(Some(options)));
+        // The request is on its way with the first look at the stream.
+        let first = self.run(async {
+            tokio::time::timeout(std::time::Duration::from_millis(50), stream.next()).await
+        });
+        ready();
+        let mut next = match first {
+            Ok(first) => first,
+            Err(_) => self.run(stream.next()),
+        };
+        loop {
+            match next {
+                None => return Ok(()),
+                Some(Err(e)) => return Err(self.error("tell what happens", &e)),
+                // Who is told may ask the daemon something himself.
+                Some(Ok(event)) => {
+                    if !each(read(event)) {
+                        return Ok(());
                     }
                 }
-                next = stream.next().await;
             }
-        })
+            next = self.run(stream.next());
+        }
+    }
+}
+
+fn read(event: EventMessage) -> Happened {
+    let actor = event.actor.unwrap_or_default();
+    let attributes: BTreeMap<String, String> =
+        actor.attributes.unwrap_or_default().into_iter().collect();
+    let action = event.action.unwrap_or_default();
+    Happened {
+        what: match action.as_str() {
+            "start" => What::Started,
+            "die" | "died" => What::Ended,
+            "destroy" | "remove" => What::Removed,
+            _ => What::Other,
+        },
+        action,
+        id: actor.id.unwrap_or_default(),
+        name: attributes.get("name").cloned().unwrap_or_default(),
+        attributes,
+        at: event.time_nano.unwrap_or_default(),
     }
 }

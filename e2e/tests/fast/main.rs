@@ -1,6 +1,7 @@
 //! The fast tier: every feature of a lab once, on small images.
 
 mod converge;
+mod docker;
 mod faults;
 mod halfway;
 mod labs;

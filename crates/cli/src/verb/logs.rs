@@ -2,9 +2,7 @@
 
 use crate::{Global, context};
 use anyhow::Result;
-use netloom_engine::EngineError;
-use netloom_runtime::{LogsRequest, Runtime};
-use netloom_runtime_native::NativeRuntime;
+use netloom_runtime::LogsRequest;
 
 /// Flags of `logs`.
 #[derive(clap::Args, Debug)]
@@ -23,10 +21,7 @@ pub struct Arguments {
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let engine = context::engine()?;
     let record = context::record(global, &engine)?;
-    let name = engine.container(&record, &a.node)?;
-    let runtime = NativeRuntime::connect(&engine.directories.native(&record.name, &engine))?
-        .ok_or_else(|| EngineError::Gone(record.name.clone()))?;
     let request = LogsRequest { follow: a.follow, tail: a.tail };
-    runtime.logs(&name, &request, &mut std::io::stdout().lock())?;
+    engine.logs(&record, &a.node, &request, &mut std::io::stdout().lock())?;
     Ok(0)
 }

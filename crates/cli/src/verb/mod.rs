@@ -13,5 +13,6 @@ pub mod lifecycle;
 pub mod logs;
 pub mod redeploy;
 pub mod shell;
+pub mod supervisor;
 pub mod validate;
 pub mod version;

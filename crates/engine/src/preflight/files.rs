@@ -33,7 +33,7 @@ pub(super) fn image(
         );
         return Ok(None);
     }
-    match images.find(&node.image)? {
+    match images.find(netloom_plan::runs(node), &node.image)? {
         Ok(Some(image)) => return Ok(Some(image)),
         Ok(None) => {
             let names = images.names();

@@ -57,6 +57,15 @@ fn converse(socket: &UnixStream, kept: &Kept, ender: &Ender) {
     }
 }
 
+/// Puts a descriptor in the place of another one, under its number.
+fn replace(old: &OwnedFd, new: &OwnedFd) -> nix::Result<()> {
+    let flags = nix::fcntl::OFlag::O_CLOEXEC;
+    // SAFETY: the number belongs to a descriptor that is kept, and stays that of a descriptor that
+    // is kept; who has it borrowed means what is kept under the name.
+    let done = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), flags.bits()) };
+    nix::errno::Errno::result(done).map(drop)
+}
+
 fn answer(
     request: HolderRequest,
     fds: Vec<OwnedFd>,
@@ -65,13 +74,21 @@ fn answer(
 ) -> (HolderReply, Option<Arc<OwnedFd>>) {
     let reply = match request {
         HolderRequest::Keep { names } if names.len() == fds.len() => {
-            let numbers = fds.iter().map(AsRawFd::as_raw_fd).collect();
-            let old: Vec<_> = {
-                let mut all = kept.all();
-                let pairs = names.into_iter().zip(fds);
-                pairs.filter_map(|(name, fd)| all.insert(name, Arc::new(fd))).collect()
-            };
-            drop(old);
+            let mut all = kept.all();
+            let mut numbers = Vec::with_capacity(fds.len());
+            for (name, fd) in names.into_iter().zip(fds) {
+                let number = match all.get(&name).map(|old| (old.as_raw_fd(), replace(old, &fd))) {
+                    // What paths lead to it stay good.
+                    Some((number, Ok(()))) => number,
+                    _ => {
+                        let number = fd.as_raw_fd();
+                        all.insert(name, Arc::new(fd));
+                        number
+                    }
+                };
+                numbers.push(number);
+            }
+            drop(all);
             HolderReply::Kept(numbers)
         }
         HolderRequest::Keep { names } => {

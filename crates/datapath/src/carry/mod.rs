@@ -1,0 +1,242 @@
+//! Interfaces carried from one namespace to another with what they had: addresses, routes, bridges
+//! they are ports of, queueing disciplines. The other ends of their links see no more than carrier
+//! that goes and comes.
+
+mod raw;
+
+use crate::error::{Error, Result};
+use crate::netns::Netns;
+use crate::socket::{Request, Socket};
+use crate::{link, observe};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use nix::errno::Errno;
+use raw::{Message, Raw};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd};
+
+const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
+const NEW_ROUTE: u16 = 24;
+const GET_ROUTE: u16 = 26;
+const NEW_QDISC: u16 = 36;
+const GET_QDISC: u16 = 38;
+
+/// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
+const ADDRESS_BYTES: usize = 8;
+const ADDRESS_INDEX: usize = 4;
+const ADDRESS_FLAGS: u16 = 8;
+const ADDRESS_LIFETIME: u16 = 6;
+const PERMANENT: u32 = 0x80;
+const NO_DAD: u32 = 0x02;
+
+/// `struct rtmsg`: family, prefix lengths, tos, table, protocol, scope, type, flags.
+const ROUTE_BYTES: usize = 12;
+const ROUTE_PROTOCOL: usize = 5;
+const ROUTE_TYPE: usize = 7;
+const ROUTE_FLAGS: usize = 8;
+const ROUTE_OUT: u16 = 4;
+const ROUTE_GATEWAY: u16 = 5;
+const ROUTE_HOPS: u16 = 9;
+const ROUTE_CACHE: u16 = 12;
+const ROUTE_NEXTHOP: u16 = 30;
+/// By hand (`ip route`), and by an administrator's file; daemons bring their own back.
+const ROUTE_KEPT: [u8; 2] = [3, 4];
+const ROUTE_UNICAST: u8 = 1;
+const ON_LINK: u32 = 4;
+
+/// `struct tcmsg`: family, index, handle, parent, info.
+const QDISC_BYTES: usize = 20;
+const QDISC_INDEX: usize = 4;
+const QDISC_HANDLE: usize = 8;
+const QDISC_PARENT: usize = 12;
+const QDISC_KIND: u16 = 1;
+const QDISC_OPTIONS: u16 = 2;
+const QDISC_ROOT: u32 = 0xffff_ffff;
+
+/// What of an interface is lost on the way, and said again afterwards.
+struct Saved {
+    name: String,
+    index: u32,
+    up: bool,
+    master: Option<String>,
+    addresses: Vec<Message>,
+    qdiscs: Vec<Message>,
+}
+
+/// Carries interfaces that are in `from` into `to`; those that are not there are left out. Says the
+/// names of what was carried. Routes that cannot be made in the new place are left out: they led
+/// over an interface that is not carried.
+pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Vec<String>> {
+    let mut old = Socket::open_in(from)?;
+    let mut new = Socket::open_in(to)?;
+    let (mut old_raw, mut new_raw) = (Raw::open_in(from)?, Raw::open_in(to)?);
+    let saved = save(&mut old, &mut old_raw, names)?;
+    let routes = routes(&mut old_raw, &saved)?;
+    let mut places = HashMap::new();
+    for each in &saved {
+        shift(&mut old, each, to)?;
+        places.insert(each.index, link::index(&mut new, &each.name)?);
+    }
+    for each in &saved {
+        if let Some(master) = &each.master
+            && observe::link(&mut new, master)?.is_some()
+        {
+            link::set_master(&mut new, &each.name, Some(master))?;
+        }
+        if each.up {
+            link::set_up(&mut new, &each.name)?;
+        }
+        let index = places[&each.index];
+        let failed = |what: &str, errno| Err(Error::kernel(what, new.subject(&each.name), errno));
+        for address in &each.addresses {
+            let mut address = address.clone();
+            address.set_fixed(ADDRESS_INDEX, index);
+            match new_raw.say(NEW_ADDRESS, NLM_F_CREATE | NLM_F_REPLACE, &address) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return failed("put back an address of", errno),
+            }
+        }
+        for qdisc in &each.qdiscs {
+            let mut qdisc = qdisc.clone();
+            qdisc.set_fixed(QDISC_INDEX, index);
+            match new_raw.say(NEW_QDISC, NLM_F_CREATE | NLM_F_REPLACE, &qdisc) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return failed("put back a queueing discipline of", errno),
+            }
+        }
+    }
+    for mut route in routes {
+        moved(&mut route, &places);
+        // One that led on over an interface that stays behind leads nowhere here.
+        let _ = new_raw.say(NEW_ROUTE, NLM_F_CREATE | NLM_F_EXCL, &route);
+    }
+    Ok(saved.into_iter().map(|s| s.name).collect())
+}
+
+/// Moves one; what is of that name in the new place already is an error.
+fn shift(old: &mut Socket, each: &Saved, to: &Netns) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = each.index;
+    message.attributes.push(LinkAttribute::NetNsFd(to.as_fd().as_raw_fd()));
+    let request = Request::new(RouteNetlinkMessage::SetLink(message), 0);
+    match old.request(request) {
+        Ok(_) => Ok(()),
+        Err(failure) => {
+            Err(failure.during(format!("move to {}", to.label()), old.subject(&each.name)))
+        }
+    }
+}
+
+fn save(old: &mut Socket, raw: &mut Raw, names: &[&str]) -> Result<Vec<Saved>> {
+    let links = observe::links(old)?;
+    let addresses = raw.dump(GET_ADDRESS, &[0; ADDRESS_BYTES], ADDRESS_BYTES)?;
+    let qdiscs = raw.dump(GET_QDISC, &[0; QDISC_BYTES], QDISC_BYTES)?;
+    let mut out = Vec::new();
+    for name in names {
+        let Some(found) = links.iter().find(|l| l.name == *name) else { continue };
+        let master = found.master.and_then(|m| links.iter().find(|l| l.index == m));
+        let of = |m: &&Message| m.fixed_number(ADDRESS_INDEX) == found.index;
+        out.push(Saved {
+            name: found.name.clone(),
+            index: found.index,
+            up: found.up,
+            master: master.map(|m| m.name.clone()),
+            addresses: addresses.iter().filter(of).filter_map(address).collect(),
+            qdiscs: qdiscs
+                .iter()
+                .filter(|m| m.fixed_number(QDISC_INDEX) == found.index)
+                .filter_map(qdisc)
+                .collect(),
+        });
+    }
+    Ok(out)
+}
+
+/// An address somebody gave, as it is given again: it was there, so nobody else has it.
+fn address(seen: &Message) -> Option<Message> {
+    let mut message = seen.clone();
+    let flags = message.number(ADDRESS_FLAGS).unwrap_or_else(|| u32::from(message.fixed[2]));
+    if flags & PERMANENT == 0 {
+        return None;
+    }
+    message.set(ADDRESS_FLAGS, flags | NO_DAD);
+    message.attributes.retain(|(kind, _)| *kind != ADDRESS_LIFETIME);
+    Some(message)
+}
+
+/// A queueing discipline that is not the kernel's own choice.
+fn qdisc(seen: &Message) -> Option<Message> {
+    let handle = seen.fixed_number(QDISC_HANDLE);
+    let ingress = handle >> 16 == 0xffff && seen.fixed_number(QDISC_PARENT) != QDISC_ROOT;
+    if handle == 0 || ingress {
+        return None;
+    }
+    let mut message = seen.clone();
+    // Its counter of users stands there.
+    message.set_fixed(QDISC_BYTES - 4, 0);
+    message.attributes.retain(|(kind, _)| matches!(*kind, QDISC_KIND | QDISC_OPTIONS));
+    Some(message)
+}
+
+/// Routes over these interfaces, networks before what is behind a gateway.
+fn routes(raw: &mut Raw, saved: &[Saved]) -> Result<Vec<Message>> {
+    if saved.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of = |index: u32| saved.iter().any(|s| s.index == index);
+    let ours = |m: &Message| {
+        let out = m.number(ROUTE_OUT).is_some_and(of);
+        let hops = m.get(ROUTE_HOPS).is_some_and(|hops| {
+            let indices = hop_indices(hops);
+            !indices.is_empty() && indices.iter().all(|(_, index)| of(*index))
+        });
+        let kept = ROUTE_KEPT.contains(&m.fixed[ROUTE_PROTOCOL]);
+        kept && m.fixed[ROUTE_TYPE] == ROUTE_UNICAST && (out || hops)
+    };
+    let mut list: Vec<Message> = raw
+        .dump(GET_ROUTE, &[0; ROUTE_BYTES], ROUTE_BYTES)?
+        .into_iter()
+        .filter(ours)
+        .filter(|m| m.get(ROUTE_NEXTHOP).is_none())
+        .collect();
+    for message in &mut list {
+        message.attributes.retain(|(kind, _)| *kind != ROUTE_CACHE);
+        let flags = message.fixed_number(ROUTE_FLAGS) & ON_LINK;
+        message.set_fixed(ROUTE_FLAGS, flags);
+    }
+    list.sort_by_key(|m| m.get(ROUTE_GATEWAY).is_some() || m.get(ROUTE_HOPS).is_some());
+    Ok(list)
+}
+
+/// Where the index of each hop stands, and which it is (`struct rtnexthop`: length, flags, hops,
+/// index).
+fn hop_indices(hops: &[u8]) -> Vec<(usize, u32)> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(hop) = hops.get(at..at + 8) {
+        let length = usize::from(u16::from_ne_bytes([hop[0], hop[1]]));
+        out.push((at + 4, u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]])));
+        if length < 8 {
+            break;
+        }
+        at += length.next_multiple_of(4);
+    }
+    out
+}
+
+/// Gives a route the new indices.
+fn moved(route: &mut Message, places: &HashMap<u32, u32>) {
+    let place = |index: u32| places.get(&index).copied().unwrap_or(index);
+    if let Some(out) = route.number(ROUTE_OUT) {
+        route.set(ROUTE_OUT, place(out));
+    }
+    if let Some((_, hops)) = route.attributes.iter_mut().find(|(k, _)| *k == ROUTE_HOPS) {
+        for (at, index) in hop_indices(hops) {
+            hops[at..at + 4].copy_from_slice(&place(index).to_ne_bytes());
+            // Whether it was alive there says nothing.
+            hops[at - 2] &= ON_LINK as u8;
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Management networks of nodes that Docker runs: Docker hands out their legs, so it must know the
+//! network. The bridge stays ours, with everything on the host that belongs to it; Docker is given
+//! a network over it and fixed addresses. A network of that name that Docker had before is taken as
+//! it is, and stays.
+
+use crate::{Engine, EngineError};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netloom_plan::{Network, runs};
+use netloom_runtime::RuntimeError;
+use netloom_runtime_docker::{Daemon, DaemonNetwork, NewNetwork, Subnet};
+use netloom_topology::Lab;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Option of Docker's driver that names the bridge.
+const BRIDGE: &str = "com.docker.network.bridge.name";
+/// Option of Docker's driver that sets the MTU.
+const MTU: &str = "com.docker.network.driver.mtu";
+
+/// Whether some node of a lab is to get its leg from Docker.
+pub fn needed(lab: &Lab) -> bool {
+    lab.nodes.iter().any(|n| n.managed() && runs(n).own_namespaces())
+}
+
+/// A network that Docker has and nobody here has made.
+pub fn adopted(name: &str, have: &DaemonNetwork, external_access: bool) -> Network {
+    let subnets: Vec<(IpNet, Option<IpAddr>)> = have
+        .subnets
+        .iter()
+        .filter_map(|s| {
+            let gateway = s.gateway.as_deref().and_then(|g| g.split('/').next()?.parse().ok());
+            Some((s.subnet.parse().ok()?, gateway))
+        })
+        .collect();
+    let first = |net: IpNet| net.hosts().next();
+    let family = |v4: bool| subnets.iter().find(|(net, _)| net.addr().is_ipv4() == v4);
+    let gateway = |v4: bool| family(v4).and_then(|(net, g)| g.or_else(|| first(*net)));
+    Network {
+        name: name.into(),
+        bridge: have.bridge.clone(),
+        ipv4: family(true).and_then(|(n, _)| Ipv4Net::new(v4(n.addr())?, n.prefix_len()).ok()),
+        ipv6: family(false).and_then(|(n, _)| Ipv6Net::new(v6(n.addr())?, n.prefix_len()).ok()),
+        ipv4_gw: gateway(true),
+        ipv6_gw: gateway(false),
+        mtu: have.mtu.unwrap_or(1500),
+        external_access,
+        foreign_bridge: true,
+        bridges: 1,
+        users: BTreeMap::new(),
+        daemons: BTreeMap::new(),
+        strangers: BTreeMap::new(),
+    }
+}
+
+fn v4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    match address {
+        IpAddr::V4(a) => Some(a),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn v6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
+    match address {
+        IpAddr::V6(a) => Some(a),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// Addresses that containers of others have in a network, and whose they are.
+pub fn strangers(have: &DaemonNetwork, ours: impl Fn(&str) -> bool) -> BTreeMap<IpAddr, String> {
+    let others = have.containers.iter().filter(|(name, _)| !ours(name));
+    others
+        .flat_map(|(name, addresses)| {
+            let plain = |a: &String| a.split('/').next()?.parse::<IpAddr>().ok();
+            addresses.iter().filter_map(plain).map(move |a| (a, format!("container `{name}`")))
+        })
+        .collect()
+}
+
+impl Engine {
+    /// Makes a network known to the daemons that hand out legs in it.
+    pub(crate) fn tell_daemons(&self, lab: &Lab, network: &Network) -> Result<(), EngineError> {
+        for (runs, socket) in &network.daemons {
+            let daemon = self.daemons.at(*runs, socket)?;
+            match daemon.network(&network.name)? {
+                None => make(&daemon, lab, network)?,
+                Some(have) if have.bridge == network.bridge => {}
+                Some(have) => {
+                    let what = format!("network `{}`", network.name);
+                    let why = format!(
+                        "{} has one of that name over bridge {}, and labs here have theirs over {}; \
+                         choose another `mgmt.network`",
+                        daemon.program().title(),
+                        have.bridge,
+                        network.bridge
+                    );
+                    return Err(RuntimeError::Unsupported { what, why }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a network that goes from the daemons that were told of it.
+    pub(crate) fn forget_network(&self, network: &Network) -> Result<(), EngineError> {
+        for (runs, socket) in &network.daemons {
+            self.daemons.at(*runs, socket)?.remove_network(&network.name)?;
+        }
+        Ok(())
+    }
+}
+
+fn make(daemon: &Daemon, lab: &Lab, network: &Network) -> Result<(), EngineError> {
+    let families = [
+        (network.ipv4.map(IpNet::from), network.ipv4_gw, &lab.mgmt.ipv4_range),
+        (network.ipv6.map(IpNet::from), network.ipv6_gw, &lab.mgmt.ipv6_range),
+    ];
+    let subnets = families.into_iter().filter_map(|(net, gateway, range)| {
+        Some(Subnet {
+            subnet: net?.to_string(),
+            gateway: gateway.map(|g| g.to_string()),
+            range: range.clone(),
+        })
+    });
+    let mut options = BTreeMap::from([
+        (BRIDGE.to_owned(), network.bridge.clone()),
+        (MTU.to_owned(), network.mtu.to_string()),
+    ]);
+    options.extend(lab.mgmt.driver_opts.clone());
+    daemon.create_network(&NewNetwork {
+        name: network.name.clone(),
+        subnets: subnets.collect(),
+        options,
+        labels: BTreeMap::from([("containerlab".to_owned(), String::new())]),
+    })?;
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! What keeps the links of a running lab whole where a daemon may start containers again at any
+//! moment: by hand, by a restart policy, or because the daemon itself was started again.
+//!
+//! Lives in the supervisor's process, which the holder starts again when it dies. A thread for every
+//! daemon listens to what happens there; one for the lab's joined links lets carrier follow the
+//! cable.
+
+use crate::record::LabRecord;
+use crate::runtimes::{LAB_LABEL, Runtimes};
+use crate::wire::WIRING;
+use crate::{Engine, EngineError};
+use netloom_datapath::carrier::{self, Changes};
+use netloom_datapath::{Netns, Socket};
+use netloom_plan::{Impl, Runs};
+use netloom_runtime_docker::What;
+use nix::poll::PollTimeout;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a daemon that does not answer is left alone.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Watches over a lab until the process ends; does nothing for labs that need none.
+pub fn watch(engine: &Engine, lab: &str) {
+    let mut watched = BTreeSet::new();
+    let mut following = false;
+    let Ok(mut changes) = Records::of(engine, lab) else { return };
+    loop {
+        if let Ok(Some(record)) = LabRecord::load(&engine.directories, lab) {
+            let fleeting = record.runtimes().into_iter().filter(|r| r.own_namespaces());
+            for runs in fleeting.filter(|r| watched.insert(*r)) {
+                let (engine, lab) = (engine.clone(), lab.to_owned());
+                std::thread::spawn(move || listen(&engine, &lab, runs));
+            }
+            if !following && cables(&record).next().is_some() {
+                following = true;
+                let (engine, lab) = (engine.clone(), lab.to_owned());
+                std::thread::spawn(move || follow(&engine, &lab));
+            }
+        }
+        if !changes.wait() {
+            return;
+        }
+    }
+}
+
+/// Tells when a lab's record is written anew.
+struct Records {
+    inotify: Inotify,
+}
+
+impl Records {
+    fn of(engine: &Engine, lab: &str) -> nix::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        inotify.add_watch(&engine.directories.lab(lab), AddWatchFlags::IN_MOVED_TO)?;
+        Ok(Records { inotify })
+    }
+
+    /// False when it cannot be told any more.
+    fn wait(&mut self) -> bool {
+        loop {
+            match self.inotify.read_events() {
+                Ok(_) => return true,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// Brings links back whenever a daemon starts one of the lab's containers.
+fn listen(engine: &Engine, lab: &str, runs: Runs) {
+    let mut told = false;
+    loop {
+        let done = listen_once(engine, lab, runs);
+        // A daemon that is away is away for a while: it is said once.
+        if let Err(e) = done
+            && !std::mem::replace(&mut told, true)
+        {
+            eprintln!("plumber: {e}");
+        } else {
+            told = false;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn listen_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError> {
+    let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
+    let daemon = match record.sockets.get(&runs) {
+        Some(socket) => engine.daemons.anew(runs, socket)?,
+        None => return Ok(()),
+    };
+    let say = |done: Result<(), EngineError>| {
+        if let Err(e) = done {
+            eprintln!("plumber: {e}");
+        }
+    };
+    let all = || say(mend(engine, lab, runs, None));
+    daemon.watch(&format!("{LAB_LABEL}={lab}"), all, |happened| {
+        if happened.what == What::Started {
+            say(mend(engine, lab, runs, Some(&happened.name)));
+        }
+        true
+    })?;
+    Ok(())
+}
+
+/// Brings links back of one container, or of all.
+fn mend(engine: &Engine, lab: &str, runs: Runs, only: Option<&str>) -> Result<(), EngineError> {
+    let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
+    let Some(native) = engine.runtime(lab)? else { return Ok(()) };
+    let native = Arc::new(native);
+    let runtime = Runtimes::new(engine, &record, native.clone()).of(runs)?;
+    let everything = record.everything();
+    for node in everything.nodes.iter().filter(|n| n.container && n.runs == runs) {
+        if only.is_some_and(|name| name != node.long_name) {
+            continue;
+        }
+        let state = runtime.inspect(&node.long_name)?;
+        if let Some(pid) = state.and_then(|s| s.pid) {
+            engine.plumb(lab, &native, &everything, node, pid)?;
+        }
+    }
+    Ok(())
+}
+
+fn cables(record: &LabRecord) -> impl Iterator<Item = [String; 2]> {
+    let links = record.objects.links.iter().chain(&record.pending.links);
+    links.filter_map(|l| match &l.how {
+        Impl::Stitch { ports } => Some(ports.clone()),
+        _ => None,
+    })
+}
+
+/// Lets carrier follow the cables of a lab.
+fn follow(engine: &Engine, lab: &str) {
+    loop {
+        if let Err(e) = follow_once(engine, lab) {
+            eprintln!("plumber: {e}");
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn follow_once(engine: &Engine, lab: &str) -> Result<(), EngineError> {
+    let Some(native) = engine.runtime(lab)? else { return Ok(()) };
+    let Some(wiring) = native.kept(WIRING)? else { return Ok(()) };
+    let wiring = Netns::from_fd(wiring)?.with_label(WIRING);
+    let mut changes = Changes::of(&wiring)?;
+    let mut socket = Socket::open_in(&wiring)?;
+    let path = engine.directories.lab(lab).join("lab.json");
+    let mut known = (None, Vec::new());
+    loop {
+        let written = std::fs::metadata(&path).and_then(|m| m.modified()).ok();
+        if known.0 != written {
+            let record = LabRecord::load(&engine.directories, lab)?;
+            known = (written, record.iter().flat_map(cables).collect());
+        }
+        carrier::follow(&mut socket, &known.1)?;
+        changes.wait(PollTimeout::NONE);
+        // Many change at once when a lab is made.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,69 @@
+//! Docker and Podman of one sandbox, with an image.
+
+use crate::images::SMALL;
+use crate::sandbox::Sandbox;
+use netloom_testkit::{Dockerd, PodmanService, busybox};
+use std::path::Path;
+
+/// Docker with its bridges and rules in the sandbox's namespace.
+pub struct Docker {
+    /// The daemon.
+    pub daemon: Dockerd,
+}
+
+impl Docker {
+    /// Starts it, gives it the small image, and makes the sandbox's commands know it. What it has
+    /// made on the host by then is how the host is.
+    pub fn start(s: &mut Sandbox) -> Docker {
+        Self::with(s, &[])
+    }
+
+    /// As [`Docker::start`], with more arguments.
+    pub fn with(s: &mut Sandbox, arguments: &[&str]) -> Docker {
+        let daemon = Dockerd::with(arguments);
+        s.set("DOCKER_HOST", format!("unix://{}", daemon.socket().display()));
+        let archive = archive(s);
+        s.run("docker").args(["load", "-q", "-i"]).args([archive]).run().ok();
+        s.remember();
+        Docker { daemon }
+    }
+}
+
+/// Podman's service.
+pub struct Podman {
+    /// The service.
+    pub service: PodmanService,
+}
+
+impl Podman {
+    /// Starts it with the small image.
+    pub fn start(s: &mut Sandbox) -> Podman {
+        let service = PodmanService::start();
+        let socket = format!("unix://{}", service.socket().display());
+        s.set("CONTAINER_HOST", &socket);
+        let archive = archive(s);
+        s.run("docker")
+            .env("DOCKER_HOST", &socket)
+            .args(["load", "-q", "-i"])
+            .args([archive])
+            .run()
+            .ok();
+        s.remember();
+        Podman { service }
+    }
+}
+
+fn archive(s: &Sandbox) -> std::path::PathBuf {
+    let root = s.folders()[0].join("image");
+    if !root.exists() {
+        busybox::unpack(&root);
+    }
+    let path = s.folders()[0].join("image.tar");
+    pack(&root, &path);
+    path
+}
+
+fn pack(root: &Path, path: &Path) {
+    let mut file = std::fs::File::create(path).expect("make the archive");
+    busybox::archive(root, SMALL, &["sleep", "1000000"], &mut file);
+}

@@ -1,0 +1,350 @@
+//! Nodes that Docker runs, beside and instead of native ones.
+
+use netloom_e2e::{Docker, Sandbox, eventually};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const MIXED: &str = "
+nodes:
+  d1: {kind: linux, image: e2e/busybox:latest, runtime: docker}
+  d2: {kind: linux, image: e2e/busybox:latest, runtime: docker}
+  n1: {kind: linux, image: e2e/busybox:latest}
+links:
+  - type: veth
+    endpoints:
+      - {node: d1, interface: eth1, ipv4: 10.0.0.1/24, ipv6: 2001:db8::1/64}
+      - {node: n1, interface: eth1, ipv4: 10.0.0.2/24, ipv6: 2001:db8::2/64}
+  - type: veth
+    endpoints:
+      - {node: d1, interface: eth2, ipv4: 10.0.1.1/24}
+      - {node: d2, interface: eth2, ipv4: 10.0.1.2/24}
+  - endpoints: ['d1:eth3', 'host:d1-eth3']
+";
+
+fn docker(s: &Sandbox, line: &str) -> String {
+    s.run("docker").args(line.split(' ')).within(60).run().ok().stdout
+}
+
+/// Output of a command in a node's namespace, as the host sees it.
+fn within(s: &Sandbox, container: &str, line: &str) -> String {
+    let netns = s.netns_dir().join(container);
+    s.sh(&format!("nsenter --net={} {line}", netns.display())).ok().stdout
+}
+
+/// When the process of a container was started, and when its link answers.
+fn back_in_time(s: &Sandbox, file: &Path, container: &str, node: &str, to: &str) {
+    eventually("it runs", 20, || {
+        docker(s, &format!("inspect -f {{{{.State.Running}}}} {container}")) == "true\n"
+    });
+    let begun = Instant::now();
+    eventually("the link is back", 5, || {
+        s.exec(file, node, &format!("ping -c1 -W1 {to}")).code == 0
+    });
+    assert!(begun.elapsed() < Duration::from_millis(1500), "it took {:?}", begun.elapsed());
+}
+
+#[test]
+fn links_come_back_and_neighbours_notice_nothing() {
+    let mut s = Sandbox::new();
+    let mut docker_daemon = Docker::start(&mut s);
+    let file = s.lab("mixed", MIXED);
+    s.deploy(&file);
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.1.2").contains("1 packets received"));
+    for (from, to) in [("n1", "d1"), ("d1", "n1"), ("d1", "d2"), ("n1", "clab-mixed-d2")] {
+        let seen = s.asks(&file, from, &format!("ping -c1 -W2 {to}"));
+        assert!(seen.contains("1 packets received"), "{from} to {to}: {seen}");
+    }
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    // What somebody did in the node and at its neighbour.
+    for line in [
+        "ip addr add 192.0.2.1/24 dev eth1",
+        "ip route add 198.51.100.0/24 via 10.0.0.2",
+        "tc qdisc add dev eth1 root tbf rate 5mbit burst 10k latency 40ms",
+    ] {
+        within(&s, "clab-mixed-d1", line);
+    }
+    within(&s, "clab-mixed-n1", "ip route add 203.0.113.0/24 via 10.0.0.1");
+    within(&s, "clab-mixed-n1", "tc qdisc add dev eth1 root tbf rate 7mbit burst 10k latency 40ms");
+    let look = |container: &str| {
+        ["ip -d addr show dev eth1", "ip route show dev eth1", "tc qdisc show dev eth1"]
+            .map(|line| within(&s, container, line))
+    };
+    let host = || s.sh("ip -d addr show dev d1-eth3; bridge link").ok().stdout;
+    let (neighbour, here, on_host) = (look("clab-mixed-n1"), look("clab-mixed-d1"), host());
+    let same = |why: &str| {
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(look("clab-mixed-n1"), neighbour, "{why}");
+        eventually("the host's end is as it was", 5, || host() == on_host);
+        let now = look("clab-mixed-d1");
+        assert_eq!(now[1..], here[1..], "{why}");
+        for address in ["10.0.0.1/24", "192.0.2.1/24", "2001:db8::1/64"] {
+            assert!(now[0].contains(address), "{why}: {}", now[0]);
+        }
+    };
+    docker(&s, "restart -t 0 clab-mixed-d1");
+    back_in_time(&s, &file, "clab-mixed-d1", "d1", "10.0.0.2");
+    same("restarted by hand");
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.1.2").contains("1 packets received"));
+    // By its restart policy, and without the supervisor that was there.
+    let supervisor = s.server("__supervisor");
+    netloom_e2e::processes::kill_nine(supervisor);
+    let pid = docker(&s, "inspect -f {{.State.Pid}} clab-mixed-d1").trim().parse().unwrap();
+    netloom_e2e::processes::kill_nine(pid);
+    eventually("another process", 10, || {
+        let now = docker(&s, "inspect -f {{.State.Pid}} clab-mixed-d1");
+        !["0", &pid.to_string()].contains(&now.trim())
+    });
+    back_in_time(&s, &file, "clab-mixed-d1", "d1", "10.0.0.2");
+    same("its process was killed");
+    // With the daemon itself.
+    docker_daemon.daemon.restart();
+    back_in_time(&s, &file, "clab-mixed-d1", "d1", "10.0.0.2");
+    back_in_time(&s, &file, "clab-mixed-d2", "d2", "10.0.1.1");
+    same("the daemon was started again");
+    // Carrier follows the cable.
+    within(&s, "clab-mixed-d1", "ip link set eth1 down");
+    let carrier = || within(&s, "clab-mixed-n1", "ip -o link show dev eth1").contains("LOWER_UP");
+    eventually("no carrier", 5, || !carrier());
+    within(&s, "clab-mixed-d1", "ip link set eth1 up");
+    eventually("carrier", 5, carrier);
+    // And by the program's own commands.
+    s.netloom(["stop", "--name", "mixed", "d1"]).run().ok();
+    assert!(s.with("inspect", &file, &[]).run().ok().stdout.contains("exited"));
+    s.netloom(["start", "--name", "mixed", "d1"]).run().ok();
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    s.netloom(["restart", "--name", "mixed", "d1"]).run().ok();
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    s.gone(&file);
+    assert_eq!(docker(&s, "ps -aq"), "");
+}
+
+#[test]
+fn a_lab_changes_on_docker() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let file = s.lab("change", MIXED);
+    s.with("deploy", &file, &["--plain", "--runtime", "docker"]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps -q").lines().count(), 3);
+    let id = |name: &str| docker(&s, &format!("inspect -f {{{{.Id}}}} clab-change-{name}"));
+    let before = [id("d1"), id("d2"), id("n1")];
+    s.with("deploy", &file, &["--plain", "--runtime", "docker", "--dry-run"])
+        .run()
+        .ok()
+        .prints("nothing to do");
+    // One node is made anew, one link goes, one comes; nothing else is touched.
+    let changed = MIXED
+        .replace("d2: {kind: linux,", "d2: {kind: linux, env: {NEW: value},")
+        .replace("['d1:eth3', 'host:d1-eth3']", "['n1:eth3', 'd2:eth3']");
+    let file = s.lab("change", &changed);
+    s.with("deploy", &file, &["--plain", "--runtime", "docker"]).within(60).run().ok();
+    assert_eq!([id("d1"), id("n1")], [before[0].clone(), before[2].clone()]);
+    assert_ne!(id("d2"), before[1]);
+    assert_eq!(s.asks(&file, "d2", "echo $NEW").trim(), "value");
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.1.2").contains("1 packets received"));
+    assert!(s.asks(&file, "d2", "ip link show eth3").contains("UP"));
+    assert_ne!(s.sh("ip link show d1-eth3").code, 0);
+    // A node changes what runs it.
+    let moved = changed.replace("n1: {kind: linux,", "n1: {kind: linux, runtime: native,");
+    let file = s.lab("change", &moved);
+    s.with("deploy", &file, &["--plain", "--runtime", "docker"]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps -q").lines().count(), 2);
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    // One goes.
+    s.netloom(["destroy", "--name", "change", "--node-filter", "d2"]).run().ok();
+    assert_eq!(docker(&s, "ps -aq").lines().count(), 1);
+    s.gone(&file);
+}
+
+#[test]
+fn everything_a_node_can_ask_of_docker() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    s.file("given", "of the host");
+    s.file("more.env", "FROM_FILE=yes\n");
+    let text = "
+name: keys
+mgmt: {network: other, ipv4-subnet: 172.30.7.0/24, ipv6-subnet: '3fff:30:7::/64', mtu: 1400}
+topology:
+  defaults: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}
+  nodes:
+    all:
+      mgmt-ipv4: 172.30.7.77
+      mgmt-ipv6: '3fff:30:7::77'
+      cmd: sh -c 'sleep 4321'
+      user: nobody
+      env: {A: 'b c'}
+      env-files: [more.env]
+      labels: {my: label}
+      binds: ['given:/given:ro']
+      volumes: ['kept:/kept']
+      tmpfs: {/scratch: 'size=2m'}
+      shm-size: 8m
+      sysctls: {net.ipv4.ip_forward: '1'}
+      cpu: 0.5
+      memory: 64m
+      privileged: false
+      cap-add: [NET_ADMIN]
+      devices: ['/dev/net/tun:/dev/tunnel']
+      restart-policy: unless-stopped
+      hostname: renamed
+      aliases: [nickname]
+      dns: {servers: [192.0.2.1], search: [example.test], options: ['ndots:2']}
+      ports: ['127.0.0.1:18081:81', '18082:82/udp']
+      healthcheck: {test: [CMD, 'true'], interval: 1}
+    shares: {network-mode: 'container:all'}
+    bare: {network-mode: none}
+    host: {network-mode: host}
+    native: {runtime: native}
+  links:
+    - endpoints: ['bare:eth0', 'native:eth5']
+    - endpoints: ['all:eth1', 'native:eth1']
+";
+    let file = s.whole("keys", text);
+    s.deploy(&file);
+    let ask = |format: &str| docker(&s, &format!("inspect -f {format} clab-keys-all"));
+    assert_eq!(ask("{{.HostConfig.RestartPolicy.Name}}"), "unless-stopped\n");
+    assert_eq!(ask("{{.HostConfig.Memory}}"), format!("{}\n", 64 << 20));
+    assert_eq!(ask("{{.HostConfig.CpuQuota}}"), "50000\n");
+    assert_eq!(ask("{{.NetworkSettings.Networks.other.IPAddress}}"), "172.30.7.77\n");
+    assert_eq!(ask("{{.NetworkSettings.Networks.other.GlobalIPv6Address}}"), "3fff:30:7::77\n");
+    assert_eq!(ask("{{.Config.Labels.containerlab}}"), "keys\n");
+    assert!(ask("{{.HostConfig.PortBindings}}").contains("18081"));
+    let seen = s.asks(
+        &file,
+        "all",
+        "echo \"$A $FROM_FILE\"; hostname; cat /given; echo; id -u; cat /proc/sys/net/ipv4/ip_forward; \
+         df -k /scratch | tail -1 | tr -s ' ' | cut -d' ' -f2; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2",
+    );
+    assert_eq!(seen, "b c yes\nrenamed\nof the host\n65534\n1\n2048\n8192");
+    let resolv = s.asks(&file, "all", "cat /etc/resolv.conf");
+    assert!(resolv.contains("search example.test") && resolv.contains("ndots:2"), "{resolv}");
+    assert_eq!(s.asks(&file, "all", "cat /sys/class/net/eth0/mtu"), "1400");
+    assert!(s.asks(&file, "native", "ping -c1 -W2 nickname").contains("1 packets received"));
+    assert!(s.asks(&file, "shares", "ip addr").contains("172.30.7.77"));
+    assert!(s.asks(&file, "shares", "ip link show eth1").contains("UP"));
+    let bare = s.asks(&file, "bare", "ip -o link");
+    assert!(bare.lines().count() == 2 && bare.contains("eth0@"), "{bare}");
+    assert_eq!(
+        s.asks(&file, "host", "readlink /proc/self/ns/net"),
+        s.sh("readlink /proc/self/ns/net").ok().text()
+    );
+    assert!(s.asks(&file, "all", "ls /dev/tunnel").contains("tunnel"));
+    eventually("it is healthy", 10, || {
+        s.with("inspect", &file, &[]).run().ok().stdout.contains("healthy")
+    });
+    let network = docker(&s, "network inspect other -f {{.Labels}}{{.EnableIPv6}}");
+    assert_eq!(network, "map[containerlab:]true\n");
+    s.gone(&file);
+    assert_eq!(docker(&s, "network ls -q --filter name=other"), "");
+    docker(&s, "volume rm kept");
+}
+
+#[test]
+fn a_network_docker_had_before() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    docker(&s, "network create --subnet 10.99.0.0/24 theirs");
+    docker(&s, "run -d --network theirs --ip 10.99.0.2 --name stranger e2e/busybox:latest");
+    s.remember();
+    let text = "
+name: guest
+mgmt: {network: theirs}
+topology:
+  nodes:
+    d: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}
+    n: {kind: linux, image: 'e2e/busybox:latest'}
+";
+    let file = s.whole("guest", text);
+    s.deploy(&file);
+    let address = s.asks(&file, "d", "ip -o -4 addr show eth0");
+    assert!(address.contains("10.99.0.3/24"), "{address}");
+    for node in ["d", "n"] {
+        let seen = s.asks(&file, node, "ping -c1 -W2 10.99.0.2");
+        assert!(seen.contains("1 packets received"), "{node}: {seen}");
+    }
+    s.gone(&file);
+    assert_eq!(docker(&s, "ps --format {{.Names}}"), "stranger\n");
+    assert!(docker(&s, "network ls").contains("theirs"));
+    // With another subnet it is not what the file asks for.
+    let wrong = text.replace("network: theirs", "network: theirs, ipv4-subnet: 10.98.0.0/24");
+    let file = s.whole("guest", &wrong);
+    let done = s.with("deploy", &file, &["--plain"]).run();
+    assert_eq!(done.code, 3);
+    done.says("10.99.0.0/24");
+    s.assert_clean();
+    docker(&s, "rm -f stranger");
+    docker(&s, "network rm theirs");
+}
+
+#[test]
+fn what_goes_wrong_is_said_and_leaves_nothing() {
+    let mut s = Sandbox::new();
+    let file = s.lab("mixed", MIXED);
+    let done = s.with("deploy", &file, &["--plain"]).run();
+    assert_eq!(done.code, 3, "{done:?}");
+    done.says("Docker does not answer at /nonexistent/docker.sock").says("d1");
+    s.assert_clean();
+    let mut daemon = Docker::start(&mut s);
+    // A name that is somebody else's.
+    docker(&s, "run -d --name clab-mixed-d2 e2e/busybox:latest");
+    s.remember();
+    let done = s.with("deploy", &file, &["--plain"]).within(60).run();
+    assert_ne!(done.code, 0);
+    done.says("clab-mixed-d2").says("taken by another container");
+    s.assert_clean();
+    assert_eq!(docker(&s, "ps -a --format {{.Names}}"), "clab-mixed-d2\n");
+    docker(&s, "rm -f clab-mixed-d2");
+    s.remember();
+    // An image nobody has, and that may not be fetched.
+    let absent = MIXED.replacen(
+        "image: e2e/busybox:latest",
+        "image: no/such:1, image-pull-policy: never",
+        1,
+    );
+    let absent = s.lab("absent", &absent);
+    let done = s.with("deploy", &absent, &["--plain"]).run();
+    assert_eq!(done.code, 3);
+    done.says("no/such:1");
+    s.assert_clean();
+    // A program that is not in the image.
+    let wrong = s.lab(
+        "wrong",
+        &MIXED.replacen("runtime: docker", "runtime: docker, cmd: no-such-program", 1),
+    );
+    let done = s.with("deploy", &wrong, &["--plain"]).within(60).run();
+    assert_ne!(done.code, 0);
+    done.says("no-such-program");
+    s.assert_clean();
+    // A daemon that is away when the lab is to go: it stays recorded until that can be done.
+    s.deploy(&file);
+    daemon.daemon.kill();
+    let done = s.with("destroy", &file, &["--cleanup"]).within(60).run();
+    assert_ne!(done.code, 0);
+    done.says("does not answer");
+    daemon.daemon.restart();
+    s.with("destroy", &file, &["--cleanup"]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps -aq"), "");
+}
+
+#[test]
+fn a_deploy_that_is_killed_is_taken_up_or_taken_back() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let file = s.lab("mixed", MIXED);
+    for moment in [60, 150, 250, 350, 450, 600] {
+        let running = s.with("deploy", &file, &["--plain"]).start();
+        std::thread::sleep(Duration::from_millis(moment));
+        running.signal(nix::sys::signal::Signal::SIGKILL);
+        running.finish();
+        if moment % 100 == 0 {
+            s.deploy(&file);
+            assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+            s.gone(&file);
+        } else {
+            s.netloom(["destroy", "--name", "mixed", "--cleanup"]).run();
+            s.assert_clean();
+        }
+        assert_eq!(docker(&s, "ps -aq"), "");
+    }
+}
