@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -88,7 +89,7 @@ impl Service {
 
     fn wait_for(&mut self, socket: &Path) {
         let until = Instant::now() + Duration::from_secs(60);
-        while UnixStream::connect(socket).is_err() {
+        while !answers(socket) {
             let ended = self.child.try_wait().expect("look at the daemon");
             assert!(
                 ended.is_none() && Instant::now() < until,
@@ -110,6 +111,19 @@ impl Service {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether somebody there answers: a socket is there before who listens has time for it.
+fn answers(socket: &Path) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /_ping HTTP/1.0\r\nHost: d\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    ask().is_ok_and(|answer| answer.ends_with("200"))
 }
 
 /// Docker.
@@ -171,9 +185,11 @@ impl Dockerd {
         self.service = Self::run(self.folder.path(), &self.arguments);
     }
 
-    /// Kills it, and nothing else.
+    /// Kills it. Its helper dies with it, and nobody may be there to bury it: the next one must not
+    /// take it for alive.
     pub fn kill(&mut self) {
         self.service.end(Signal::SIGKILL);
+        let _ = fs::remove_file(self.folder.path().join("exec/containerd/containerd.pid"));
     }
 
     /// What it has written.

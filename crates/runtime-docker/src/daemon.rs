@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long a daemon may think about a question that needs no work.
 const QUESTION: Duration = Duration::from_secs(60);
 /// How long it may take to answer at all the first time.
-const GREETING: Duration = Duration::from_secs(10);
+const GREETING: Duration = Duration::from_secs(20);
 /// The oldest API that has everything needed (Docker 20.10, Podman 4).
 const OLDEST: (usize, usize) = (1, 41);
 
