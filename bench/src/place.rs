@@ -75,6 +75,7 @@ impl Fresh {
             .env("NETLOOM_STATE_DIR", self.folder.join("state"))
             .env("NETLOOM_RUN_DIR", self.folder.join("run"))
             .env("NETLOOM_NETNS_DIR", self.folder.join("netns"))
+            .env("NETLOOM_ETC_DIR", self.folder.join("etc"))
             .stdin(Stdio::null());
         command
     }

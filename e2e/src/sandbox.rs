@@ -57,6 +57,8 @@ impl Sandbox {
         for dir in [folder.join("state"), folder.join("lab"), folder.join("home"), run.clone()] {
             fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("make {}: {e}", dir.display()));
         }
+        fs::create_dir_all(folder.join("etc/ssh/ssh_config.d")).expect("make the host's folders");
+        fs::write(folder.join("etc/hosts"), "127.0.0.1\tlocalhost\n").expect("write hosts");
         std::os::unix::fs::symlink(store, folder.join("state/images")).expect("link the store");
         let mut sandbox = Sandbox {
             folder,
@@ -111,6 +113,11 @@ impl Sandbox {
     /// Folder in which namespaces are shown by name.
     pub fn netns_dir(&self) -> PathBuf {
         self.run.join("n")
+    }
+
+    /// Folder that stands in for `/etc`.
+    pub fn etc_dir(&self) -> PathBuf {
+        self.folder.join("etc")
     }
 
     /// Folder of this sandbox's Open vSwitch, where a test starts one: never the host's own.
@@ -183,6 +190,7 @@ impl Sandbox {
             .env("NETLOOM_RUN_DIR", self.run_dir())
             .env("NETLOOM_NETNS_DIR", self.netns_dir())
             .env("NETLOOM_CGROUP_PARENT", self.cgroup_parent())
+            .env("NETLOOM_ETC_DIR", self.etc_dir())
             .env("OVS_RUNDIR", self.ovs_dir())
             // Never the host's own.
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")

@@ -127,7 +127,7 @@ fn processes(sandbox: &Sandbox) -> BTreeSet<String> {
 /// lock files, and the ledger of which only the contents count.
 fn files(sandbox: &Sandbox) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
-    let state = sandbox.state();
+    let (state, etc) = (sandbox.state(), sandbox.etc_dir());
     for folder in sandbox.folders() {
         walk(folder, &mut |path, is_dir| {
             let inside = path.strip_prefix(&state).ok().map(|p| p.display().to_string());
@@ -142,7 +142,11 @@ fn files(sandbox: &Sandbox) -> BTreeSet<String> {
                 Some(p) => p.starts_with("locks/"),
                 None => is_dir && (path == sandbox.run_dir() || path == sandbox.netns_dir()),
             };
-            if !stays {
+            // What stands in for the host's own files counts with what is in them.
+            if path.starts_with(&etc) && !is_dir {
+                let text = fs::read_to_string(path).unwrap_or_default();
+                out.insert(format!("{}: {text}", path.display()));
+            } else if !stays {
                 out.insert(path.display().to_string());
             }
         });

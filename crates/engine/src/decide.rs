@@ -173,6 +173,7 @@ impl Engine {
         }
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let resolvers = hosts::resolvers(&resolv);
+        let bridge = decision.planned.network.as_ref().map(|n| n.bridge.clone());
         let extra = hosts::extra(lab, &decision.planned.objects);
         let by_name: HashMap<&str, &netloom_plan::NodeObject> =
             decision.planned.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
@@ -208,6 +209,7 @@ impl Engine {
                 files: &files,
                 paths,
                 netns,
+                bridge: bridge.as_deref(),
                 resolvers: &resolvers,
                 hosts: &extra,
                 interfaces: count,

@@ -9,12 +9,12 @@ use crate::names::NameWriter;
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
-use crate::{Engine, EngineError, digest, hosts, hostwide, inventory, prepare, tunnel};
+use crate::{Engine, EngineError, digest, hosts, hostwide, prepare, tunnel};
 use netloom_diag::Diagnostics;
 use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Lab;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -289,7 +289,14 @@ impl Engine {
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtimes };
             done = apply.run(&mut record, &names)?;
         }
-        inventory::write(lab, objects, options)?;
+        let states = match self.existing(&lab.name)? {
+            Some(runtimes) => runtimes.states(&record.runtimes())?,
+            None => HashMap::new(),
+        };
+        let ids = states.into_iter().map(|(name, state)| (name, state.id)).collect();
+        for complaint in self.write_outputs(lab, &decision, options, &ids)? {
+            report.event(Event::Warning(complaint));
+        }
         self.settle(&decision, &mut record)?;
         Ok(done)
     }

@@ -105,6 +105,7 @@ impl Engine {
         for node in &everything.nodes {
             netns_link::hide(&self.directories.netns, &node.long_name);
         }
+        tried("names on the host", self.remove_outputs(name));
         let ports = everything.nodes.iter().any(|n| !n.ports.is_empty());
         tried("published ports", self.leave_host(name, ports));
         tried(

@@ -1,5 +1,6 @@
 //! What a container was made from, in one number: a change makes it anew.
 
+use crate::spec::BRIDGE_LABEL;
 use netloom_image::Image;
 use netloom_runtime::{ContainerSpec, NetworkNs};
 use netloom_topology::{Lab, NodeFiles};
@@ -15,6 +16,7 @@ pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles, resolvers: &[S
     let mut spec = spec.clone();
     spec.env.retain(|(name, _)| !PASSING.contains(&name.as_str()));
     spec.labels.remove("clab-owner");
+    spec.labels.remove(BRIDGE_LABEL);
     spec.ulimits.clear();
     if let NetworkNs::Leg(leg) = &mut spec.network {
         leg.hosts.clear();

@@ -15,13 +15,16 @@ pub struct Directories {
     pub run: PathBuf,
     /// Where namespaces are shown by name.
     pub netns: PathBuf,
+    /// The host's configuration: its hosts file, ssh.
+    pub etc: PathBuf,
 }
 
 /// Longest lab name that is part of a socket's path; a socket's path has at most 107 bytes.
 const LONGEST: usize = 40;
 
 impl Directories {
-    /// From the environment: `NETLOOM_STATE_DIR`, `NETLOOM_RUN_DIR`, or the places of the user.
+    /// From the environment: `NETLOOM_STATE_DIR`, `NETLOOM_RUN_DIR`, `NETLOOM_NETNS_DIR`,
+    /// `NETLOOM_ETC_DIR`, or the places of the user.
     pub fn of(env: &BTreeMap<String, String>, root: bool) -> Self {
         let var = |name: &str| env.get(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = var("HOME").unwrap_or_else(|| "/".into());
@@ -37,7 +40,8 @@ impl Directories {
             (false, None) => state.join("run"),
         });
         let netns = var("NETLOOM_NETNS_DIR").unwrap_or_else(|| "/run/netns".into());
-        Directories { state, run, netns }
+        let etc = var("NETLOOM_ETC_DIR").unwrap_or_else(|| "/etc".into());
+        Directories { state, run, netns, etc }
     }
 
     /// Folder of all labs.

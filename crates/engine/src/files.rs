@@ -1,7 +1,7 @@
 //! Files of a node on disk that its kind generates.
 
-use crate::EngineError;
 use crate::deploy::DeployOptions;
+use crate::{EngineError, outputs};
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
@@ -41,7 +41,7 @@ pub fn render(
         mgmt: object.mgmt.as_ref().map(|m| m.addresses.clone()).unwrap_or_default(),
         gateways: object.mgmt.as_ref().map(|m| m.gateways.clone()).unwrap_or_default(),
         system_mac: mac.unwrap_or_default(),
-        ssh_keys: Vec::new(),
+        ssh_keys: outputs::public_keys(&options.home),
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
         home: options.home.clone(),
         environment: options.environment.clone(),
@@ -101,7 +101,7 @@ pub fn replace(
             std::os::unix::fs::fchown(&out, Some(owner.uid()), Some(owner.gid()))?;
         }
         out.write_all(text)?;
-        std::fs::rename(&new, path)
+        std::fs::rename(&new, path).inspect_err(|_| drop(std::fs::remove_file(&new)))
     };
     write().map_err(wrong)?;
     Ok(())

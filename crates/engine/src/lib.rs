@@ -33,6 +33,7 @@ mod lifecycle;
 mod machine;
 mod names;
 mod netns_link;
+mod outputs;
 mod part;
 mod plumb;
 pub mod plumber;

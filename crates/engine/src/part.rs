@@ -102,6 +102,7 @@ impl Engine {
             report.event(Event::Step);
         }
         report.event(Event::Done);
+        self.forget_nodes(lab, &gone.iter().map(|n| n.long_name.as_str()).collect())?;
         let mut locked = Ledger::lock(&self.directories, None)?;
         let left: Vec<NodeObject> = everything.nodes.iter().filter(stays).cloned().collect();
         let network = record.networks.iter().find_map(|n| locked.ledger.networks.get(n));

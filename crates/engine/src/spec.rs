@@ -67,6 +67,8 @@ pub struct Parts<'a> {
     pub paths: &'a Paths<'a>,
     /// Path of a namespace that is not ours.
     pub netns: Option<PathBuf>,
+    /// The bridge of the management network.
+    pub bridge: Option<&'a str>,
     /// Name servers of the host that others can reach.
     pub resolvers: &'a [String],
     /// Names a daemon's own name server does not know, `name:address`.
@@ -186,10 +188,22 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         stop_grace: Duration::from_secs(10),
         restart: restart(&node.restart_policy),
         healthcheck: healthcheck(node, image),
-        labels: node.labels.clone(),
+        labels: labels(parts),
         auto_remove: node.auto_remove,
     }
 }
+
+/// Labels of the file, and of the network the lab is in.
+fn labels(parts: &Parts<'_>) -> BTreeMap<String, String> {
+    let mut labels = parts.node.labels.clone();
+    if let Some(bridge) = parts.bridge {
+        labels.insert(BRIDGE_LABEL.into(), bridge.into());
+    }
+    labels
+}
+
+/// Label that names the bridge of the management network.
+pub const BRIDGE_LABEL: &str = "clab-mgmt-net-bridge";
 
 /// As many open files as this machine grants, up to what existing labs get.
 fn open_files() -> Option<Ulimit> {

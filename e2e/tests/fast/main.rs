@@ -11,6 +11,7 @@ mod machine;
 mod management;
 mod mend;
 mod node;
+mod outputs;
 mod podman;
 mod registry;
 mod stages;

@@ -1,0 +1,171 @@
+//! `topology-data.json`: the lab as graph viewers and configuration tools read it.
+
+use netloom_plan::{Attachment, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, Objects};
+use netloom_topology::{Lab, Link, Node};
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+
+/// The document; `keys` are public keys of ssh.
+pub fn topology_data(
+    lab: &Lab,
+    objects: &Objects,
+    network: Option<&Network>,
+    keys: &[String],
+) -> Value {
+    let mut order: Vec<usize> = (0..lab.nodes.len()).collect();
+    order.sort_by(|a, b| lab.nodes[*a].name.cmp(&lab.nodes[*b].name));
+    let mut nodes = Map::new();
+    for (index, at) in order.into_iter().enumerate() {
+        let node = &lab.nodes[at];
+        nodes.insert(node.name.clone(), described(index, node, &objects.nodes[at], lab, network));
+    }
+    let links: Vec<Value> =
+        objects.links.iter().map(|l| link(l, written(lab, l), network)).collect();
+    json!({
+        "name": lab.name,
+        "type": "clab",
+        "clab": { "config": { "prefix": lab.prefix, "mgmt": mgmt(lab, network) } },
+        "ssh-pub-keys": keys,
+        "nodes": nodes,
+        "links": links,
+    })
+}
+
+fn mgmt(lab: &Lab, network: Option<&Network>) -> Value {
+    let mut out = Map::new();
+    out.insert("network".into(), json!(lab.mgmt.network));
+    if let Some(n) = network {
+        out.insert("bridge".into(), json!(n.bridge));
+        let families = [
+            ("ipv4", n.ipv4.map(|s| s.to_string()), n.ipv4_gw, &lab.mgmt.ipv4_range),
+            ("ipv6", n.ipv6.map(|s| s.to_string()), n.ipv6_gw, &lab.mgmt.ipv6_range),
+        ];
+        for (family, subnet, gateway, range) in families {
+            let fields = [
+                ("subnet", subnet),
+                ("gw", gateway.map(|g| g.to_string())),
+                ("range", range.clone()),
+            ];
+            for (field, value) in fields {
+                if let Some(value) = value {
+                    out.insert(format!("{family}-{field}"), json!(value));
+                }
+            }
+        }
+        if lab.mgmt.mtu.is_some() {
+            out.insert("mtu".into(), json!(n.mtu));
+        }
+    }
+    out.insert("external-access".into(), json!(lab.mgmt.external_access));
+    if !lab.mgmt.driver_opts.is_empty() {
+        out.insert("driver-opts".into(), json!(lab.mgmt.driver_opts));
+    }
+    Value::Object(out)
+}
+
+fn described(
+    index: usize,
+    node: &Node,
+    object: &NodeObject,
+    lab: &Lab,
+    network: Option<&Network>,
+) -> Value {
+    let address = |v4: bool| {
+        let all = object.mgmt.iter().flat_map(|m: &Attachment| &m.addresses);
+        let found = all.into_iter().find(|a| a.addr().is_ipv4() == v4);
+        found.map_or((String::new(), 0), |a| (a.addr().to_string(), a.prefix_len()))
+    };
+    let (v4, v6) = (address(true), address(false));
+    let mut labels = node.labels.clone();
+    if let Some(network) = network {
+        labels.insert("clab-mgmt-net-bridge".into(), network.bridge.clone());
+    }
+    json!({
+        "index": index.to_string(),
+        "shortname": node.name,
+        "longname": node.long_name,
+        "fqdn": node.fqdn,
+        "group": node.group,
+        "labdir": lab.dir.join(&node.name),
+        "kind": node.kind,
+        "image": node.image,
+        "mgmt-net": "",
+        "mgmt-intf": "",
+        "mgmt-ipv4-address": v4.0,
+        "mgmt-ipv4-prefix-length": v4.1,
+        "mgmt-ipv6-address": v6.0,
+        "mgmt-ipv6-prefix-length": v6.1,
+        "mac-address": "",
+        "labels": labels,
+        "port-bindings": ports(object),
+    })
+}
+
+/// A port that names no address of the host is open on all of both families.
+fn ports(object: &NodeObject) -> Vec<Value> {
+    let mut out = Vec::new();
+    for port in &object.ports {
+        let hosts = match port.host {
+            Some(host) => vec![host.to_string()],
+            None => vec![IpAddr::from([0u8; 4]).to_string(), IpAddr::from([0u16; 8]).to_string()],
+        };
+        out.extend(hosts.into_iter().map(|host| {
+            json!({
+                "host-ip": host,
+                "host-port": port.host_port,
+                "port": port.port,
+                "protocol": port.protocol,
+            })
+        }));
+    }
+    out
+}
+
+/// The link as the file has it.
+fn written<'a>(lab: &'a Lab, object: &LinkObject) -> Option<&'a Link> {
+    lab.links.iter().find(|l| {
+        let ends = l.endpoints.iter();
+        let id: Vec<String> = ends.map(|e| format!("{}:{}", e.node.word(), e.interface)).collect();
+        id.join(" ") == object.id
+    })
+}
+
+fn link(object: &LinkObject, written: Option<&Link>, network: Option<&Network>) -> Value {
+    let mut endpoints = Map::new();
+    let names: &[&str] = if object.b.is_some() { &["a", "z"] } else { &["a"] };
+    for ((end, name), at) in object.ends().zip(names).zip(0..) {
+        let vars = written.and_then(|l| l.endpoints.get(at)).map(|e| &e.vars);
+        let peer = match (names.len(), *name) {
+            (1, _) => "dummy",
+            (_, "a") => "z",
+            _ => "a",
+        };
+        endpoints.insert((*name).into(), endpoint(end, vars, peer, network));
+    }
+    let mut out = Map::from_iter([("endpoints".to_owned(), Value::Object(endpoints))]);
+    if let Some(vars) = written.map(|l| &l.vars).filter(|v| !v.is_null()) {
+        out.insert("vars".into(), vars.clone());
+    }
+    Value::Object(out)
+}
+
+fn endpoint(end: &LinkEnd, vars: Option<&Value>, peer: &str, network: Option<&Network>) -> Value {
+    let node = match (&end.namespace, end.node.as_str()) {
+        (NamespaceOf::Host, "mgmt-net") => network.map_or("mgmt-net", |n| n.bridge.as_str()),
+        (_, node) => node,
+    };
+    let mac: Vec<String> = end.mac.iter().map(|b| format!("{b:02x}")).collect();
+    let mut out = Map::new();
+    out.insert("node".into(), json!(node));
+    out.insert("interface".into(), json!(end.interface));
+    out.insert("mac".into(), json!(mac.join(":")));
+    for address in &end.addresses {
+        let family = if address.addr().is_ipv4() { "ipv4" } else { "ipv6" };
+        out.insert(family.into(), json!(address.to_string()));
+    }
+    if let Some(vars) = vars.filter(|v| !v.is_null()) {
+        out.insert("vars".into(), vars.clone());
+    }
+    out.insert("peer".into(), json!(peer));
+    Value::Object(out)
+}

@@ -1,0 +1,101 @@
+//! What a lab leaves for people and other programs.
+
+use netloom_e2e::Sandbox;
+use serde_json::{Value, json};
+use std::fs;
+
+const TWO: &str = "
+nodes:
+  b: {kind: linux, image: e2e/busybox:latest, aliases: [second], ports: ['18201:80']}
+  a: {kind: linux, image: e2e/busybox:latest, credentials: {username: me, identity-file: /keys/id}}
+  alone: {kind: linux, image: e2e/busybox:latest, network-mode: none}
+links:
+  - {endpoints: ['a:eth1', 'b:eth1'], ipv4: [10.0.0.1/24, 10.0.0.2/24], vars: {cost: 5}}
+  - {type: dummy, endpoint: {node: a, interface: dum0, mac: '02:00:00:00:00:07'}}
+";
+
+#[test]
+fn names_ssh_and_data() {
+    let mut s = Sandbox::new();
+    let home = s.folders()[0].join("home/.ssh");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join("id.pub"), "ssh-ed25519 AAAA me\n").unwrap();
+    fs::write(home.join("authorized_keys"), "# mine\nssh-ed25519 AAAA me\nssh-rsa BBBB other\n")
+        .unwrap();
+    s.remember();
+    let hosts = s.etc_dir().join("hosts");
+    fs::write(&hosts, "127.0.0.1\tlocalhost\n192.0.2.9\tmine\n").unwrap();
+    s.remember();
+    let file = s.lab("out", TWO);
+    s.deploy(&file);
+    let id = |node: &str| -> String {
+        let all = s.with("inspect", &file, &["--format", "json"]).run().ok().stdout;
+        let all: Value = serde_json::from_str(&all).unwrap();
+        let rows = all["out"].as_array().expect("nodes");
+        let row = rows.iter().find(|r| r["name"] == format!("clab-out-{node}")).expect("the node");
+        row["container_id"].as_str().expect("a number").to_owned()
+    };
+    let wanted = format!(
+        "127.0.0.1\tlocalhost\n192.0.2.9\tmine\n###### CLAB-out-START ######\n\
+         172.20.20.2\tclab-out-b second {b}\t# Kind: linux\n\
+         172.20.20.3\tclab-out-a {a}\t# Kind: linux\n\
+         3fff:172:20:20::2\tclab-out-b second {b}\t# Kind: linux\n\
+         3fff:172:20:20::3\tclab-out-a {a}\t# Kind: linux\n\
+         ###### CLAB-out-END ######\n",
+        a = id("a"),
+        b = id("b"),
+    );
+    assert_eq!(fs::read_to_string(&hosts).unwrap(), wanted);
+    let ssh = fs::read_to_string(s.etc_dir().join("ssh/ssh_config.d/clab-out.conf")).unwrap();
+    let of_a = format!(
+        "Host clab-out-a {}\n\tUser me\n\tIdentityFile /keys/id\n\tStrictHostKeyChecking=no\n",
+        id("a")
+    );
+    assert!(ssh.contains(&of_a), "{ssh}");
+    let folder = s.lab_dir().join("clab-out");
+    let keys = fs::read_to_string(folder.join("authorized_keys")).unwrap();
+    assert_eq!(keys, "ssh-ed25519 AAAA me\nssh-rsa BBBB other\n");
+    let data = fs::read_to_string(folder.join("topology-data.json")).unwrap();
+    let data: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!(data["clab"]["config"]["mgmt"]["ipv4-subnet"], "172.20.20.0/24");
+    assert_eq!(data["nodes"]["a"]["index"], "0");
+    assert_eq!(data["nodes"]["b"]["mgmt-ipv4-address"], "172.20.20.2");
+    assert_eq!(data["nodes"]["alone"]["mgmt-ipv4-prefix-length"], 0);
+    let open = json!({"host-ip": "0.0.0.0", "host-port": 18201, "port": 80, "protocol": "tcp"});
+    assert_eq!(data["nodes"]["b"]["port-bindings"][0], open);
+    let bridge = &data["clab"]["config"]["mgmt"]["bridge"];
+    assert_eq!(data["nodes"]["b"]["labels"]["clab-mgmt-net-bridge"], *bridge);
+    let first = &data["links"][0];
+    assert_eq!(first["endpoints"]["a"]["ipv4"], "10.0.0.1/24");
+    assert_eq!(first["endpoints"]["z"]["peer"], "a");
+    assert_eq!(first["vars"]["cost"], 5);
+    assert_eq!(data["links"][1]["endpoints"]["a"]["peer"], "dummy");
+    assert_eq!(data["links"][1]["endpoints"]["a"]["mac"], "02:00:00:00:00:07");
+    // A node goes with its names, and the lab with all of them.
+    s.netloom(["destroy", "--name", "out", "--node-filter", "b"]).run().ok();
+    let now = fs::read_to_string(&hosts).unwrap();
+    assert!(now.contains("clab-out-a") && !now.contains("clab-out-b"), "{now}");
+    let ssh = fs::read_to_string(s.etc_dir().join("ssh/ssh_config.d/clab-out.conf")).unwrap();
+    assert!(!ssh.contains("clab-out-b"), "{ssh}");
+    s.gone(&file);
+}
+
+#[test]
+fn a_hosts_file_that_cannot_be_written() {
+    let s = Sandbox::new();
+    let hosts = s.etc_dir().join("hosts");
+    // One that is mounted, as in a container, cannot be replaced: it is written.
+    let other = s.file("other", "127.0.0.1\tlocalhost\n");
+    s.sh(&format!("mount --bind {} {}", other.display(), hosts.display())).ok();
+    let file = s.lab("out", TWO);
+    s.deploy(&file);
+    assert!(fs::read_to_string(&other).unwrap().contains("clab-out-a"));
+    s.destroy(&file);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "127.0.0.1\tlocalhost\n");
+    // One that cannot even be written is left, with a word.
+    s.sh(&format!("mount -o remount,bind,ro {}", hosts.display())).ok();
+    s.with("deploy", &file, &["--plain"]).within(60).run().ok().says("hosts is left as it is");
+    s.with("destroy", &file, &["--cleanup"]).run().ok();
+    s.sh(&format!("umount {}", hosts.display())).ok();
+    s.assert_clean();
+}
