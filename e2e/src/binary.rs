@@ -14,12 +14,14 @@ pub fn root() -> &'static Path {
     })
 }
 
-/// Cargo's target folder: the tests stand in `TARGET/debug/deps`.
+/// Cargo's target folder: tests stand in `TARGET/debug/deps`, other programs in `TARGET/debug`.
 pub fn target() -> &'static Path {
     static TARGET: OnceLock<PathBuf> = OnceLock::new();
     TARGET.get_or_init(|| {
         let exe = std::env::current_exe().expect("this program's own file");
-        exe.ancestors().nth(3).expect("TARGET/debug/deps/test").to_path_buf()
+        let folder = exe.parent().expect("a folder");
+        let debug = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+        debug.and_then(Path::parent).expect("TARGET/debug").to_path_buf()
     })
 }
 

@@ -29,6 +29,11 @@ pub fn unpack(root: &Path) {
 
 /// It as an archive that daemons load (`docker save`); every file of `root` is in it.
 pub fn archive(root: &Path, name: &str, cmd: &[&str], out: &mut dyn Write) {
+    configured(root, name, &json!({ "Cmd": cmd, "Env": ["PATH=/bin"] }), out);
+}
+
+/// As [`archive`], with all that an image's configuration says of how it is run.
+pub fn configured(root: &Path, name: &str, run: &serde_json::Value, out: &mut dyn Write) {
     let mut layer = tar::Builder::new(Vec::new());
     layer.follow_symlinks(false);
     layer.append_dir_all(".", root).expect("pack the layer");
@@ -36,7 +41,7 @@ pub fn archive(root: &Path, name: &str, cmd: &[&str], out: &mut dyn Write) {
     let config = json!({
         "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
         "os": "linux",
-        "config": { "Cmd": cmd, "Env": ["PATH=/bin"] },
+        "config": run,
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))] },
     })
     .to_string();

@@ -18,12 +18,14 @@ fn main() -> Result<()> {
         ["compat", "resolve", oracle, corpus, rest @ ..] => {
             compat::resolve::run(oracle.as_ref(), corpus.as_ref(), rest)
         }
+        ["compat", "docker", dir, rest @ ..] => compat::docker::run(dir.as_ref(), rest),
         ["compat", "errors", dir, rest @ ..] => compat::errors::run(dir.as_ref(), rest),
         // The two processes that `compat errors` starts for each case.
         ["compat", "errors-inside", job] => compat::errors::inside::first(job.as_ref()),
         ["compat", "errors-case", job] => compat::errors::inside::case(job.as_ref()),
         _ => bail!(
             "usage: cargo xtask tidy\n       cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]\n       \
+             cargo xtask compat docker DIR [--list] [--only TEXT] [--every N]\n       \
              cargo xtask compat errors DIR [--netloom PATH] [--list FILE] [--only CASE] [--show] \
              [--golden [--bless] | --write-golden DIR]"
         ),

@@ -65,7 +65,9 @@ fn everything_comes_along() {
         run(&old, "tc qdisc show dev eth1"),
     );
     let neighbour = run(&peer, "ip -o link show dev p1").split(" mtu").next().unwrap().to_owned();
-    assert_eq!(carry(&old, &new, &["eth1", "eth2", "absent"]).unwrap(), ["eth1", "eth2"]);
+    let carried = carry(&old, &new, &["eth1", "eth2", "absent"]).unwrap();
+    assert_eq!(carried.names, ["eth1", "eth2"]);
+    assert_eq!(carried.failures, []);
     let after = (
         shown(&new, "ip addr show dev eth1"),
         run(&new, "ip route show dev eth1 proto boot"),
@@ -84,12 +86,29 @@ fn everything_comes_along() {
     let now = run(&peer, "ip -o link show dev p1").split(" mtu").next().unwrap().to_owned();
     assert_eq!(now.split('@').next(), neighbour.split('@').next());
     // And back again.
-    assert_eq!(carry(&new, &old, &["eth1"]).unwrap(), ["eth1"]);
+    assert_eq!(carry(&new, &old, &["eth1"]).unwrap().names, ["eth1"]);
     assert_eq!(shown(&old, "ip addr show dev eth1"), before.0);
     // A name that is taken moves nothing.
     run(&new, "ip link add eth1 type bridge");
     assert!(carry(&old, &new, &["eth1"]).is_err());
     run(&old, "ip link show dev eth1");
+}
+
+#[test]
+fn where_ipv6_is_switched_off() {
+    let [old, new, peer] = [(); 3].map(|()| Netns::create().unwrap());
+    pair((&old, "eth1"), (&peer, "p1"));
+    pair((&old, "eth2"), (&peer, "p2"));
+    run(&old, "ip addr add 2001:db8:1::1/64 dev eth1 nodad");
+    run(&old, "ip addr add 10.1.0.1/24 dev eth2");
+    for which in ["all", "default"] {
+        run(&new, &format!("sysctl -qw net.ipv6.conf.{which}.disable_ipv6=1"));
+    }
+    let carried = carry(&old, &new, &["eth1", "eth2"]).unwrap();
+    assert_eq!(carried.failures, []);
+    assert!(run(&new, "ip addr show dev eth1").contains("2001:db8:1::1/64"));
+    let other = run(&new, "ip addr show dev eth2");
+    assert!(other.contains("10.1.0.1/24") && other.contains("UP") && !other.contains("inet6"));
 }
 
 #[test]

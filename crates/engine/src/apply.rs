@@ -274,6 +274,7 @@ impl Apply<'_> {
     /// Lab directory, files the kinds generate, names.
     fn files(&self, before: &str) -> Result<String, EngineError> {
         labdir::make(&self.lab.dir)?;
+        self.decision.certificates.write(self.lab)?;
         for (spec, files) in self.decision.specs.values() {
             files::write(files)?;
             for bind in &spec.binds {

@@ -1,5 +1,6 @@
 //! Observe and plan: everything decided before anything is done.
 
+use crate::certificates::Certificates;
 use crate::deploy::{DeployOptions, Planned};
 use crate::image::Images;
 use crate::ledger::Ledger;
@@ -40,6 +41,8 @@ pub struct Decision {
     pub machine: Machine,
     /// Image of each node that runs.
     pub images: HashMap<String, Arc<Image>>,
+    /// Certificates of the lab.
+    pub certificates: Certificates,
     /// Where the daemons listen that run some of the nodes.
     pub sockets: BTreeMap<Runs, PathBuf>,
 }
@@ -136,8 +139,13 @@ impl Engine {
             detached: HashSet::new(),
             machine,
             images,
+            certificates: Certificates::default(),
             sockets: reached.into_iter().map(|(runs, (socket, _))| (runs, socket)).collect(),
         };
+        if !found.has_errors() {
+            let objects = &decision.planned.objects;
+            decision.certificates = Certificates::of(lab, objects, options, found);
+        }
         self.containers(lab, options, &paths, &mut decision, found)?;
         if !found.has_errors() {
             honour::check(lab, !options.skip_post_deploy, found);
@@ -190,7 +198,8 @@ impl Engine {
             };
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
-            let files = match files::render(lab, node, addressed, ends, options) {
+            let certificate = decision.certificates.of_node(&node.name);
+            let files = match files::render(lab, node, addressed, ends, certificate, options) {
                 Ok(files) => files,
                 Err(why) => {
                     // A missing start-up file has been reported with its place.

@@ -120,7 +120,7 @@ fn wanted<'a>(
     reached: &Reached,
 ) -> Result<Vec<Wanted<'a>>, EngineError> {
     let mut images: BTreeMap<(Runs, &str), (&Node, bool)> = BTreeMap::new();
-    let run = |n: &&Node| n.kind_data.class == Class::Container && !n.image.is_empty();
+    let run = |n: &&Node| n.kind_data.class != Class::Pseudo && !n.image.is_empty();
     let may = |n: &&Node| n.image != "host" && n.image_pull_policy != PullPolicy::Never;
     for node in lab.nodes.iter().filter(run).filter(may) {
         let always = node.image_pull_policy == PullPolicy::Always;

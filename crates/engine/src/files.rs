@@ -5,7 +5,7 @@ use crate::{EngineError, outputs};
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
-    FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
+    Certificate, FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
 };
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -17,6 +17,7 @@ pub fn render(
     node: &Node,
     object: &NodeObject,
     links: &[usize],
+    certificate: Option<Certificate>,
     options: &DeployOptions,
 ) -> Result<NodeFiles, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
@@ -41,6 +42,7 @@ pub fn render(
         mgmt: object.mgmt.as_ref().map(|m| m.addresses.clone()).unwrap_or_default(),
         gateways: object.mgmt.as_ref().map(|m| m.gateways.clone()).unwrap_or_default(),
         system_mac: mac.unwrap_or_default(),
+        certificate,
         ssh_keys: outputs::public_keys(&options.home),
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
         home: options.home.clone(),

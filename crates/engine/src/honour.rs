@@ -12,9 +12,6 @@ pub fn check(lab: &Lab, steps: bool, found: &mut Diagnostics) {
         let what = "`mgmt.driver-opts` belong to Docker's networks and do nothing here";
         found.push(of_lab(what).at(lab.mgmt.span));
     }
-    if !lab.certificate_authority.is_null() {
-        found.push(of_lab("`settings.certificate-authority`: no certificates are issued yet"));
-    }
     let mut uses: HashMap<*const Kind, Uses> = HashMap::new();
     for node in &lab.nodes {
         let uses = uses
@@ -64,9 +61,6 @@ fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
     }
     if netloom_plan::Runs::named(&node.runtime).is_none() {
         say("runtime", format!("there is no runtime `{}` yet; it runs natively", node.runtime));
-    }
-    if node.certificate["issue"] == true {
-        say("certificate", "no certificate is issued yet".into());
     }
     if matches!(node.startup_config, Some(StartupConfig::Url(_))) {
         say("startup-config", "configurations are not fetched from the network yet".into());

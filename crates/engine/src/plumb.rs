@@ -49,9 +49,12 @@ impl Engine {
         let ends = objects.links.iter().flat_map(|l| l.ends());
         let names: BTreeSet<&str> =
             ends.filter(|e| e.namespace == here).map(|e| e.interface.as_str()).collect();
-        carry(&old, &new, &names.into_iter().collect::<Vec<_>>())?;
+        let carried = carry(&old, &new, &names.into_iter().collect::<Vec<_>>())?;
         let path = native.keep_fd(&key, new.into())?;
         netns_link::show(&self.directories.netns, &node.long_name, &path)?;
-        Ok(true)
+        match carried.failures.into_iter().next() {
+            Some(failure) => Err(failure.into()),
+            None => Ok(true),
+        }
     }
 }

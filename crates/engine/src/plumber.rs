@@ -5,6 +5,7 @@
 //! daemon listens to what happens there; one for the lab's joined links lets carrier follow the
 //! cable.
 
+use crate::certificates::late_authority;
 use crate::record::LabRecord;
 use crate::runtimes::{LAB_LABEL, Runtimes};
 use crate::wire::WIRING;
@@ -19,13 +20,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a lab is left alone before what nobody waits for is made.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long a daemon that does not answer is left alone.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Watches over a lab until the process ends; does nothing for labs that need none.
 pub fn watch(engine: &Engine, lab: &str) {
     let mut watched = BTreeSet::new();
-    let mut following = false;
+    let (mut following, mut certified) = (false, false);
     let Ok(mut changes) = Records::of(engine, lab) else { return };
     loop {
         if let Ok(Some(record)) = LabRecord::load(&engine.directories, lab) {
@@ -33,6 +36,15 @@ pub fn watch(engine: &Engine, lab: &str) {
             for runs in fleeting.filter(|r| watched.insert(*r)) {
                 let (engine, lab) = (engine.clone(), lab.to_owned());
                 std::thread::spawn(move || listen(&engine, &lab, runs));
+            }
+            if record.complete && !std::mem::replace(&mut certified, true) {
+                let record = record.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(QUIET);
+                    if let Err(e) = late_authority(&record) {
+                        eprintln!("certificate authority: {e}");
+                    }
+                });
             }
             if !following && cables(&record).next().is_some() {
                 following = true;

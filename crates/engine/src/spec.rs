@@ -92,7 +92,8 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         let parts: Vec<&str> = volume.split(':').collect();
         let (name, target, options) = match parts[..] {
             // One without a name is this node's alone.
-            [target] => (own_volume(&node.long_name, target), target, ""),
+            [target] if runs == Runs::Native => (own_volume(&node.long_name, target), target, ""),
+            [target] => (String::new(), target, ""),
             [name, target] => (name.to_string(), target, ""),
             [name, target, options] => (name.to_string(), target, options),
             _ => continue,
@@ -187,7 +188,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         stop_signal: stop_signal(node, image, if runs == Runs::Native { 15 } else { 0 }),
         stop_grace: Duration::from_secs(10),
         restart: restart(&node.restart_policy),
-        healthcheck: healthcheck(node, image),
+        healthcheck: healthcheck(node, image, runs),
         labels: labels(parts),
         auto_remove: node.auto_remove,
     }
@@ -350,10 +351,12 @@ fn restart(text: &str) -> RestartPolicy {
     }
 }
 
-fn healthcheck(node: &Node, image: &Image) -> Option<Healthcheck> {
+fn healthcheck(node: &Node, image: &Image, runs: Runs) -> Option<Healthcheck> {
     let seconds = |n: u64, default: u64| Duration::from_secs(if n == 0 { default } else { n });
     if let Some(h) = &node.healthcheck {
-        return test(&h.test).map(|argv| Healthcheck {
+        // An image of a daemon may have one that is not wanted.
+        let none = || (runs != Runs::Native && h.test == ["NONE"]).then(Vec::new);
+        return test(&h.test).or_else(none).map(|argv| Healthcheck {
             argv,
             interval: seconds(h.interval, 30),
             timeout: seconds(h.timeout, 30),

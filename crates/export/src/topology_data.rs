@@ -40,7 +40,12 @@ fn mgmt(lab: &Lab, network: Option<&Network>) -> Value {
             ("ipv4", n.ipv4.map(|s| s.to_string()), n.ipv4_gw, &lab.mgmt.ipv4_range),
             ("ipv6", n.ipv6.map(|s| s.to_string()), n.ipv6_gw, &lab.mgmt.ipv6_range),
         ];
-        for (family, subnet, gateway, range) in families {
+        let written = [&lab.mgmt.ipv4_subnet, &lab.mgmt.ipv6_subnet].map(|w| {
+            // As the file has it: others compare it with the file.
+            w.clone().filter(|w| lab.mgmt.subnets_written && w != "auto")
+        });
+        for ((family, subnet, gateway, range), written) in families.into_iter().zip(written) {
+            let subnet = subnet.map(|s| written.unwrap_or(s));
             let fields = [
                 ("subnet", subnet),
                 ("gw", gateway.map(|g| g.to_string())),
@@ -76,6 +81,9 @@ fn described(
         found.map_or((String::new(), 0), |a| (a.addr().to_string(), a.prefix_len()))
     };
     let (v4, v6) = (address(true), address(false));
+    // Named where the kind wants one of its own.
+    let own = object.mgmt.as_ref().filter(|_| node.kind_data.mac.oui.is_some());
+    let mac = own.map(|m| mac_text(&m.mac)).unwrap_or_default();
     let mut labels = node.labels.clone();
     if let Some(network) = network {
         labels.insert("clab-mgmt-net-bridge".into(), network.bridge.clone());
@@ -95,7 +103,7 @@ fn described(
         "mgmt-ipv4-prefix-length": v4.1,
         "mgmt-ipv6-address": v6.0,
         "mgmt-ipv6-prefix-length": v6.1,
-        "mac-address": "",
+        "mac-address": mac,
         "labels": labels,
         "port-bindings": ports(object),
     })
@@ -149,16 +157,19 @@ fn link(object: &LinkObject, written: Option<&Link>, network: Option<&Network>) 
     Value::Object(out)
 }
 
+fn mac_text(mac: &[u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
+}
+
 fn endpoint(end: &LinkEnd, vars: Option<&Value>, peer: &str, network: Option<&Network>) -> Value {
     let node = match (&end.namespace, end.node.as_str()) {
         (NamespaceOf::Host, "mgmt-net") => network.map_or("mgmt-net", |n| n.bridge.as_str()),
         (_, node) => node,
     };
-    let mac: Vec<String> = end.mac.iter().map(|b| format!("{b:02x}")).collect();
     let mut out = Map::new();
     out.insert("node".into(), json!(node));
     out.insert("interface".into(), json!(end.interface));
-    out.insert("mac".into(), json!(mac.join(":")));
+    out.insert("mac".into(), json!(mac_text(&end.mac)));
     for address in &end.addresses {
         let family = if address.addr().is_ipv4() { "ipv4" } else { "ipv6" };
         out.insert(family.into(), json!(address.to_string()));

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use netloom_kinds::{Class, Role};
 use netloom_topology::{Lab, Node};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Plans the nodes of a lab. `others` says which lab and node a container name outside of this lab
 /// belongs to; `ports_in_use` are ports of the host that cannot be chosen.
@@ -121,6 +122,15 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
     let oui = kind.mac.oui.as_deref().and_then(parse_oui);
     let pair = kind.mac.system.is_some();
     let had = reserved.mac.filter(|mac| fits(node, *mac));
+    // What Docker would give it, unless the kind wants another.
+    let dockers = match reserved.ipv4 {
+        Some(IpAddr::V4(address)) if runs(node).own_namespaces() && oui.is_none() => {
+            let [a, b, c, d] = address.octets();
+            Some([0x02, 0x42, a, b, c, d])
+        }
+        _ => None,
+    };
+    let had = dockers.or(had);
     let mac = had.unwrap_or_else(|| macs.derive(&lab.name, &node.name, &interface, oui, pair));
     Some(Attachment {
         mac,

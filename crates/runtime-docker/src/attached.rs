@@ -60,35 +60,39 @@ type Output = std::pin::Pin<
 >;
 type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
-/// Carries bytes both ways until the command closes its output.
+/// Carries bytes both ways until the command closes its output. Each way goes on by itself: who
+/// writes much may read nothing for a while.
 async fn relay(daemon: &Daemon, id: &str, tty: bool, mut output: Output, mut input: Input) {
     let mut typed = typed();
-    let mut resized = signal(SignalKind::window_change()).ok().filter(|_| tty);
-    let mut reading = true;
-    loop {
-        let changed = async {
-            match &mut resized {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
+    let write = async {
+        while let Some(bytes) = typed.recv().await {
+            if input.write_all(&bytes).await.is_err() || input.flush().await.is_err() {
+                return std::future::pending().await;
             }
-        };
-        tokio::select! {
-            piece = output.next() => match piece {
-                Some(Ok(LogOutput::StdErr { message })) => show(&mut std::io::stderr(), &message),
-                Some(Ok(piece)) => show(&mut std::io::stdout(), piece.as_ref()),
-                Some(Err(_)) | None => return,
-            },
-            bytes = typed.recv(), if reading => match bytes {
-                Some(bytes) => {
-                    reading = input.write_all(&bytes).await.is_ok() && input.flush().await.is_ok();
-                }
-                None => {
-                    reading = false;
-                    let _ = input.shutdown().await;
-                }
-            },
-            _ = changed => resize(daemon, id).await,
         }
+        let _ = input.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let read = async {
+        while let Some(piece) = output.next().await {
+            match piece {
+                Ok(LogOutput::StdErr { message }) => show(&mut std::io::stderr(), &message),
+                Ok(piece) => show(&mut std::io::stdout(), piece.as_ref()),
+                Err(_) => return,
+            }
+        }
+    };
+    let resized = async {
+        let Ok(mut changes) = signal(SignalKind::window_change()) else { return };
+        while tty && changes.recv().await.is_some() {
+            resize(daemon, id).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+        () = async { resized.await; std::future::pending().await } => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! A specification as the API takes it.
 
-use crate::daemon::{Daemon, Program};
+use crate::daemon::Daemon;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings, HealthConfig,
     HostConfig, HostConfigCgroupnsModeEnum, NetworkingConfig, PortBinding, ResourcesUlimits,
@@ -60,7 +60,10 @@ pub(crate) fn body(
         stop_signal: (spec.stop_signal != 0).then(|| spec.stop_signal.to_string()),
         stop_timeout: i64::try_from(spec.stop_grace.as_secs()).ok(),
         healthcheck: spec.healthcheck.as_ref().map(|h| HealthConfig {
-            test: Some(std::iter::once("CMD".to_owned()).chain(h.argv.clone()).collect()),
+            test: Some(match h.argv.is_empty() {
+                true => vec!["NONE".to_owned()],
+                false => std::iter::once("CMD".to_owned()).chain(h.argv.clone()).collect(),
+            }),
             interval: Some(nanoseconds(h.interval)),
             timeout: Some(nanoseconds(h.timeout)),
             retries: Some(i64::from(h.retries)),
@@ -70,24 +73,17 @@ pub(crate) fn body(
         exposed_ports: leg
             .map(|l| l.ports.iter().map(|p| format!("{}/{}", p.port, p.protocol)).collect()),
         host_config: Some(host(spec, leg.map(AsRef::as_ref))),
+        volumes: Some(
+            spec.binds
+                .iter()
+                .filter(|b| b.source.as_os_str().is_empty())
+                .map(|b| b.target.display().to_string())
+                .collect::<Vec<_>>(),
+        )
+        .filter(|volumes| !volumes.is_empty()),
         networking_config: leg.map(|leg| networking(leg)),
         ..ContainerCreateBody::default()
     })
-    .map(|mut body| {
-        if daemon.program == Program::Podman {
-            for_podman(spec, &mut body);
-        }
-        body
-    })
-}
-
-/// What Podman's imitation of the API understands otherwise.
-fn for_podman(_spec: &ContainerSpec, body: &mut ContainerCreateBody) {
-    let Some(host) = &mut body.host_config else { return };
-    // It takes the size of a limit from the caller's, and refuses one above.
-    if host.shm_size == Some(0) {
-        host.shm_size = None;
-    }
 }
 
 fn nanoseconds(time: Duration) -> i64 {
@@ -115,13 +111,17 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
             CgroupNs::Host => HostConfigCgroupnsModeEnum::HOST,
         }),
         cgroup_parent: spec.cgroup_parent.clone(),
-        binds: (!spec.binds.is_empty()).then(|| {
-            let each = spec.binds.iter().map(|b| {
-                let mode = if b.read_only { ":ro" } else { "" };
-                format!("{}:{}{mode}", b.source.display(), b.target.display())
-            });
-            each.collect()
-        }),
+        binds: Some(
+            spec.binds
+                .iter()
+                .filter(|b| !b.source.as_os_str().is_empty())
+                .map(|b| {
+                    let mode = if b.read_only { ":ro" } else { "" };
+                    format!("{}:{}{mode}", b.source.display(), b.target.display())
+                })
+                .collect::<Vec<_>>(),
+        )
+        .filter(|binds| !binds.is_empty()),
         tmpfs: (!spec.tmpfs.is_empty()).then(|| {
             let each = spec.tmpfs.iter();
             each.map(|t| (t.target.display().to_string(), t.options.clone())).collect()
@@ -145,8 +145,8 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
             each.collect()
         }),
         privileged: Some(spec.privileged),
-        cap_add: list(&spec.cap_add),
-        cap_drop: list(&spec.cap_drop),
+        cap_add: list(&capabilities(&spec.cap_add)),
+        cap_drop: list(&capabilities(&spec.cap_drop)),
         security_opt: list(&spec.security_opts),
         // A tenth of a second is the period everybody uses.
         cpu_period: spec.resources.cpus.map(|_| PERIOD),
@@ -154,7 +154,8 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
         cpuset_cpus: spec.resources.cpuset.clone(),
         memory: spec.resources.memory.and_then(|m| i64::try_from(m).ok()),
         pids_limit: spec.resources.pids.and_then(|p| i64::try_from(p).ok()),
-        restart_policy: Some(restart(spec.restart)),
+        // One that goes when it ends cannot be started again.
+        restart_policy: restart(spec.restart).filter(|_| !spec.auto_remove),
         auto_remove: Some(spec.auto_remove),
         port_bindings: leg.filter(|l| !l.ports.is_empty()).map(bindings),
         dns: leg.and_then(|l| list(&l.dns_servers)),
@@ -163,6 +164,15 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
         extra_hosts: leg.and_then(|l| list(&l.hosts)),
         ..HostConfig::default()
     }
+}
+
+/// By their full names, as every version takes them.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let full = |name: &String| match name.to_ascii_uppercase() {
+        name if name == "ALL" || name.starts_with("CAP_") => name,
+        name => format!("CAP_{name}"),
+    };
+    names.iter().map(full).collect()
 }
 
 /// Microseconds.
@@ -181,14 +191,14 @@ fn bindings(leg: &Leg) -> HashMap<String, Option<Vec<PortBinding>>> {
     out
 }
 
-fn restart(policy: RestartPolicy) -> ApiRestart {
+fn restart(policy: RestartPolicy) -> Option<ApiRestart> {
     let (name, count) = match policy {
-        RestartPolicy::No => (RestartPolicyNameEnum::NO, None),
+        RestartPolicy::No => return None,
         RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
         RestartPolicy::OnFailure(count) => (RestartPolicyNameEnum::ON_FAILURE, count),
     };
-    ApiRestart { name: Some(name), maximum_retry_count: count.map(i64::from) }
+    Some(ApiRestart { name: Some(name), maximum_retry_count: count.map(i64::from) })
 }
 
 fn networking(leg: &Leg) -> NetworkingConfig {

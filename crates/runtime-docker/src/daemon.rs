@@ -107,12 +107,15 @@ impl Daemon {
         // No limit of the library's own: how long a pull or a stop takes is known here.
         const NO_LIMIT: u64 = 30 * 24 * 3600;
         let docker = Docker::connect_with_unix(&path, NO_LIMIT, API_DEFAULT_VERSION)
-            .map_err(|e| unreachable(format!("{}; {start}", plain(&e))))?;
+            .map_err(|_| unreachable(format!("there is no such socket; {start}")))?;
         let greeting = tokio
             .block_on(async { tokio::time::timeout(GREETING, docker.negotiate_version()).await });
         let docker = match greeting {
             Ok(Ok(docker)) => docker,
-            Ok(Err(e)) => return Err(unreachable(format!("{}; {start}", plain(&e)))),
+            Ok(Err(Error::DockerResponseServerError { message, .. })) => {
+                return Err(unreachable(sentence(&message)));
+            }
+            Ok(Err(e)) => return Err(unreachable(format!("{}; {start}", cause(&e)))),
             Err(_) => {
                 let why = format!("no answer within {} s; {start}", GREETING.as_secs());
                 return Err(unreachable(why));
@@ -178,7 +181,7 @@ impl Daemon {
             | Error::SocketNotFoundError(_) => RuntimeError::Unreachable {
                 runtime: title.into(),
                 socket: self.socket.display().to_string(),
-                why: format!("{} (while it should {what}); did it end?", plain(e)),
+                why: format!("it went away while it should {what}"),
             },
             other => RuntimeError::Remote(format!("{title} could not {what}: {}", plain(other))),
         }
@@ -219,6 +222,17 @@ pub(crate) fn words(e: &Error) -> String {
 
 fn sentence(message: &str) -> String {
     message.trim().trim_end_matches(": unknown").replace('\n', " ")
+}
+
+/// The last thing behind an error: what the system said, not which library heard it.
+fn cause(e: &Error) -> String {
+    let mut text = e.to_string();
+    let mut source = std::error::Error::source(e);
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
 }
 
 /// An error with what is behind it, each said once.

@@ -6,6 +6,7 @@ use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use netloom_runtime::RuntimeError;
 use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Something that happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,10 @@ impl Daemon {
             ("type".to_owned(), vec!["container".to_owned()]),
             ("label".to_owned(), vec![label.to_owned()]),
         ]);
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        // What happens while the request is on its way is told too.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let since = Some(now.saturating_sub(1).to_string());
+        let options = EventsOptions { filters: Some(filters), since, ..EventsOptions::default() };
         let mut stream = std::pin::pin!(self.docker.events(Some(options)));
         // The request is on its way with the first look at the stream.
         let first = self.run(async {

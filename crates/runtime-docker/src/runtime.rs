@@ -25,6 +25,9 @@ const CLEARING: Duration = Duration::from_secs(10);
 /// Containers looked at at once.
 const AT_ONCE: usize = 16;
 
+/// A container's state, and what it was made from if it was made here.
+type Looked = (ContainerState, Option<String>);
+
 /// The containers of a daemon that carry a label.
 pub struct Containers {
     daemon: Arc<Daemon>,
@@ -43,12 +46,14 @@ impl Containers {
         &self.daemon
     }
 
-    fn ours(&self, state: &ContainerState) -> bool {
-        state.labels.get(&self.key) == Some(&self.value)
+    /// Whether a container carries the label and was made here: other programs may use the label
+    /// too.
+    fn ours(&self, (state, made): &Looked) -> bool {
+        made.is_some() && state.labels.get(&self.key) == Some(&self.value)
     }
 
     /// Any container of a name, whoever made it.
-    async fn look(&self, name: &str) -> Result<Option<(ContainerState, Option<String>)>, Error> {
+    async fn look(&self, name: &str) -> Result<Option<Looked>, Error> {
         let until = tokio::time::Instant::now() + CLEARING;
         loop {
             let docker = &self.daemon.docker;
@@ -103,9 +108,7 @@ impl Runtime for Containers {
                         || (status(&e) == Some(500) && words(&e).contains("already in use")) =>
                 {
                     match self.look(&spec.name).await? {
-                        Some((state, made)) if self.ours(&state) && made == Some(wanted) => {
-                            Ok(Ok(()))
-                        }
+                        Some(found) if self.ours(&found) && found.1 == Some(wanted) => Ok(Ok(())),
                         Some(_) => Ok(Err(RuntimeError::NameTaken(spec.name.clone()))),
                         None => Err(e),
                     }
@@ -188,7 +191,7 @@ impl Runtime for Containers {
     fn inspect(&self, name: &str) -> Result<Option<ContainerState>, RuntimeError> {
         let found = self.daemon.ask(&format!("look at {name}"), self.look(name))?;
         // It also takes the beginning of a number for a name.
-        Ok(found.map(|(state, _)| state).filter(|s| self.ours(s) && s.name == name))
+        Ok(found.filter(|f| self.ours(f) && f.0.name == name).map(|(state, _)| state))
     }
 
     fn list(&self) -> Result<Vec<ContainerState>, RuntimeError> {
@@ -205,20 +208,24 @@ impl Runtime for Containers {
             let looks = ids.map(async |id| self.look(&id).await);
             futures_util::stream::iter(looks).buffered(AT_ONCE).try_collect::<Vec<_>>().await
         })?;
-        let mut states: Vec<_> = found.into_iter().flatten().map(|(state, _)| state).collect();
+        let found = found.into_iter().flatten().filter(|f| self.ours(f));
+        let mut states: Vec<_> = found.map(|(state, _)| state).collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(states)
     }
 
     fn exec(&self, name: &str, exec: &ExecSpec) -> Result<ExecOutput, RuntimeError> {
+        self.check(name)?;
         exec::captured(&self.daemon, name, exec)
     }
 
     fn exec_attached(&self, name: &str, exec: &ExecSpec) -> Result<i32, RuntimeError> {
+        self.check(name)?;
         attached::run(&self.daemon, name, exec)
     }
 
     fn logs(&self, name: &str, req: &LogsRequest, out: &mut dyn Write) -> Result<(), RuntimeError> {
+        self.check(name)?;
         logs::copy(&self.daemon, name, req, out)
     }
 }

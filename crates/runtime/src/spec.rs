@@ -195,7 +195,8 @@ pub enum Stdio {
 /// A host path visible in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// Absolute path on the host; a name alone is a volume the runtime keeps.
+    /// Absolute path on the host; a name alone is a volume the runtime keeps, nothing at all one that
+    /// goes with the container.
     pub source: PathBuf,
     /// Absolute path in the container; made when it does not exist.
     pub target: PathBuf,
@@ -265,7 +266,8 @@ pub enum RestartPolicy {
 /// How to tell whether a container works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
-    /// Program and arguments, run in the container; exit code 0 is healthy.
+    /// Program and arguments, run in the container; exit code 0 is healthy. Empty: none, whatever
+    /// [`Rootfs::Image`] says.
     pub argv: Vec<String>,
     /// Time between two checks.
     pub interval: Duration,

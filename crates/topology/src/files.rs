@@ -27,6 +27,8 @@ pub struct FileContext {
     pub gateways: Vec<IpAddr>,
     /// MAC address of the management interface plus one.
     pub system_mac: String,
+    /// Its certificate.
+    pub certificate: Option<Certificate>,
     /// Public SSH keys.
     pub ssh_keys: Vec<String>,
     /// Name servers.
@@ -37,6 +39,22 @@ pub struct FileContext {
     pub macs: BTreeMap<String, String>,
     /// Positions in the lab of the links that end at the node.
     pub links: Vec<usize>,
+}
+
+/// A certificate as templates see it: PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+    /// Certificate of who signed it.
+    pub authority: String,
+}
+
+/// The text between the lines that say what it is, on one line.
+fn body(pem: &str) -> String {
+    pem.lines().filter(|l| !l.starts_with("-----")).map(str::trim).collect()
 }
 
 /// A file to write.
@@ -182,6 +200,7 @@ fn full_data(lab: &Lab, node: &Node, context: &FileContext) -> Data {
     let base = template_data::data(node, place, &ends.iter().map(|(_, e)| *e).collect::<Vec<_>>());
     let text = |s: &str| Data::String(s.into());
     let list = |l: &[String]| Data::List(l.iter().map(|s| text(s)).collect());
+    let certificate = context.certificate.clone().unwrap_or_default();
     let interfaces: Vec<Data> = ends
         .iter()
         .map(|(link, end)| {
@@ -224,12 +243,12 @@ fn full_data(lab: &Lab, node: &Node, context: &FileContext) -> Data {
         ("SystemMAC", text(&context.system_mac)),
         ("SSHKeys", list(&context.ssh_keys)),
         ("DNSServers", list(&context.dns)),
-        ("CertPEM", text("")),
-        ("KeyPEM", text("")),
-        ("CAPEM", text("")),
-        ("CertBody", text("")),
-        ("KeyBody", text("")),
-        ("CABody", text("")),
+        ("CertPEM", text(&certificate.certificate)),
+        ("KeyPEM", text(&certificate.key)),
+        ("CAPEM", text(&certificate.authority)),
+        ("CertBody", text(&body(&certificate.certificate))),
+        ("KeyBody", text(&body(&certificate.key))),
+        ("CABody", text(&body(&certificate.authority))),
         ("Captured", Data::Map(Default::default())),
     ];
     match base {

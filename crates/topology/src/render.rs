@@ -164,7 +164,7 @@ const GROUPED: [&str; 5] =
 
 /// Rewrites `strings.Split` to `strings_Split` inside actions, outside of quotes. The length stays
 /// the same, so that positions in errors do.
-fn name_functions(text: &str) -> String {
+pub fn name_functions(text: &str) -> String {
     let mut out = text.as_bytes().to_vec();
     for action in actions(text) {
         let mut quote = 0u8;

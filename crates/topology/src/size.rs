@@ -1,4 +1,4 @@
-//! Sizes with units, as Docker reads them.
+//! Sizes with units, as existing files mean them: `MB` is a million bytes, `MiB` 1,048,576.
 
 /// Bytes of `512MB`, `2g`, `64kb`, `1GiB`; `None` when it is not a size.
 pub fn bytes(text: &str) -> Option<u64> {
@@ -6,15 +6,20 @@ pub fn bytes(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let number: f64 = text[..split].parse().ok()?;
     let unit = text[split..].trim().to_ascii_lowercase();
-    let shift = match unit.trim_end_matches('b').trim_end_matches('i') {
+    let bare = unit.trim_end_matches('b');
+    let (base, letter) = match bare.strip_suffix('i') {
+        Some(letter) if !letter.is_empty() => (1024f64, letter),
+        _ => (1000f64, bare),
+    };
+    let power = match letter {
         "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
         _ => return None,
     };
-    Some((number * (1u64 << shift) as f64) as u64)
+    Some((number * base.powi(power)) as u64)
 }
 
 #[cfg(test)]
@@ -23,10 +28,11 @@ mod tests {
 
     #[test]
     fn units() {
-        assert_eq!(bytes("64mb"), Some(64 << 20));
-        assert_eq!(bytes("128Mb"), Some(128 << 20));
-        assert_eq!(bytes("1.5G"), Some(3 << 29));
+        assert_eq!(bytes("64mb"), Some(64_000_000));
+        assert_eq!(bytes("128MiB"), Some(128 << 20));
+        assert_eq!(bytes("1.5G"), Some(1_500_000_000));
         assert_eq!(bytes("2GiB"), Some(2 << 30));
+        assert_eq!(bytes("2gi"), Some(2 << 30));
         assert_eq!(bytes("1000"), Some(1000));
         assert_eq!(bytes("lots"), None);
         assert_eq!(bytes("4 parsecs"), None);

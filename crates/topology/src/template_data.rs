@@ -29,7 +29,8 @@ pub struct Place<'a> {
 
 /// Renders one template of kind data.
 pub fn fill(text: &str, data: &Data) -> Result<String, gotmpl::TemplateError> {
-    render::functions(Template::new("kind")).parse(text)?.execute_to_string(data)
+    let text = render::name_functions(text);
+    render::functions(Template::new("kind")).parse(&text)?.execute_to_string(data)
 }
 
 /// What templates of kind data may use (`docs/kind-schema.md`).

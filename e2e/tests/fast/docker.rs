@@ -188,10 +188,10 @@ topology:
       binds: ['given:/given:ro']
       volumes: ['kept:/kept']
       tmpfs: {/scratch: 'size=2m'}
-      shm-size: 8m
+      shm-size: 8MiB
       sysctls: {net.ipv4.ip_forward: '1'}
       cpu: 0.5
-      memory: 64m
+      memory: 64MiB
       privileged: false
       cap-add: [NET_ADMIN]
       devices: ['/dev/net/tun:/dev/tunnel']

@@ -11,7 +11,7 @@ use std::time::Duration;
 fn ring(s: &Sandbox, name: &str, delay: u32) -> PathBuf {
     let mut text = format!("defaults: {{kind: linux, image: {SMALL}}}\nnodes:\n");
     for i in 0..5 {
-        text.push_str(&format!("  n{i}: {{memory: 64mb}}\n"));
+        text.push_str(&format!("  n{i}: {{memory: 64MiB}}\n"));
     }
     text.push_str(&format!("  n5: {{startup-delay: {delay}}}\nlinks:\n"));
     for i in 0..6 {

@@ -12,7 +12,7 @@ fn pair(s: &Sandbox, name: &str) -> PathBuf {
             r#"
 defaults: {{kind: linux, image: {SMALL}}}
 nodes:
-  a: {{memory: 64mb}}
+  a: {{memory: 64MiB}}
   b: {{}}
 links:
   - {{endpoints: ["a:eth1", "b:eth1"], ipv4: [10.0.0.1/30, 10.0.0.2/30]}}

@@ -59,7 +59,7 @@ nodes:
       - dir:/data
       - dir:/read:ro
     tmpfs: {{/scratch: "size=1m,mode=1700"}}
-    shm-size: 8mb
+    shm-size: 8MiB
     volumes: [keep:/keep]
   b:
     volumes: [keep:/keep]
@@ -104,7 +104,7 @@ nodes:
     sysctls: {{net.ipv4.ip_forward: 1, net.ipv6.conf.all.forwarding: "1"}}
     labels: {{role: core}}
   c:
-    memory: 64mb
+    memory: 64MiB
     cpu: 0.5
     cpu-set: "0"
     network-mode: none

@@ -99,3 +99,56 @@ fn a_hosts_file_that_cannot_be_written() {
     s.sh(&format!("umount {}", hosts.display())).ok();
     s.assert_clean();
 }
+
+const SECURE: &str = "
+nodes:
+  a: {kind: linux, image: e2e/busybox:latest, certificate: {issue: true, sans: [other.test, 192.0.2.7], validity-duration: 48h}}
+  b: {kind: linux, image: e2e/busybox:latest}
+";
+
+#[test]
+fn certificates() {
+    let s = Sandbox::new();
+    let file = s.lab("secure", SECURE);
+    s.deploy(&file);
+    let tls = s.lab_dir().join("clab-secure/.tls");
+    let at = tls.display();
+    s.sh(&format!("openssl verify -CAfile {at}/ca/ca.pem {at}/a/a.pem")).ok().prints("OK");
+    let shown = s.sh(&format!("openssl x509 -noout -text -in {at}/a/a.pem")).ok().stdout;
+    for part in
+        ["DNS:a, DNS:clab-secure-a, DNS:a.secure.io, DNS:other.test", "172.20.20.2", "192.0.2.7"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(s.sh(&format!("openssl x509 -noout -checkend 90000 -in {at}/a/a.pem")).code == 0);
+    assert!(s.sh(&format!("openssl x509 -noout -checkend 180000 -in {at}/a/a.pem")).code != 0);
+    let modes = s.sh(&format!("stat -c %a {at}/ca/ca.key {at}/a/a.key {at}/a/a.pem")).ok();
+    assert_eq!(modes.stdout, "600\n600\n644\n");
+    assert!(!tls.join("b").exists());
+    let read = |name: &str| fs::read_to_string(tls.join(name)).unwrap();
+    let before = (read("a/a.pem"), read("ca/ca.pem"));
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    s.deploy(&file);
+    assert_eq!((read("a/a.pem"), read("ca/ca.pem")), before);
+    // One of somebody else is not good any more.
+    fs::copy(tls.join("ca/ca.pem"), tls.join("a/a.pem")).unwrap();
+    s.deploy(&file);
+    s.sh(&format!("openssl verify -CAfile {at}/ca/ca.pem {at}/a/a.pem")).ok();
+    s.destroy(&file);
+    // An authority of the user's own.
+    s.sh("openssl req -x509 -newkey rsa:2048 -nodes -keyout own.key -out own.pem -days 3 -subj /CN=own").ok();
+    let text = format!(
+        "name: secure\nsettings: {{certificate-authority: {{cert: own.pem, key: own.key}}}}\ntopology:\n{}",
+        SECURE.replace('\n', "\n  ")
+    );
+    let file = s.whole("secure", &text);
+    s.deploy(&file);
+    s.sh(&format!("openssl verify -CAfile own.pem {at}/a/a.pem")).ok().prints("OK");
+    assert!(!tls.join("ca").exists());
+    s.destroy(&file);
+    s.sh("openssl genrsa -out own.key 2048").ok();
+    let done = s.with("deploy", &file, &["--plain"]).run();
+    assert_eq!(done.code, 3);
+    done.says("the authority's key: it is not that of the certificate");
+    s.assert_clean();
+}

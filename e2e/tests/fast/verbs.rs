@@ -212,7 +212,7 @@ links:
 fn many_nodes_with_limits_start_together() {
     let s = Sandbox::new();
     let node =
-        "{network-mode: none, cpu: 0.5, memory: 64mb, cpu-set: \"0\", cgroup-parent: PARENT}";
+        "{network-mode: none, cpu: 0.5, memory: 64MiB, cpu-set: \"0\", cgroup-parent: PARENT}";
     let nodes: String = (0..16)
         .map(|n| {
             // Half of them in groups of the user's that are not there yet.
@@ -241,7 +241,7 @@ fn groups_of_the_users_belong_to_who_made_them() {
     let group = s.cgroup_parent().replace("netloom", "user");
     let lab = |name: &str| {
         let node = format!(
-            "{{kind: linux, image: {SMALL}, network-mode: none, cgroup-parent: {group}, memory: 64mb}}"
+            "{{kind: linux, image: {SMALL}, network-mode: none, cgroup-parent: {group}, memory: 64MiB}}"
         );
         s.lab(name, &format!("nodes: {{a: {node}, b: {node}}}\n"))
     };

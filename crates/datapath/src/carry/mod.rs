@@ -7,7 +7,7 @@ mod raw;
 use crate::error::{Error, Result};
 use crate::netns::Netns;
 use crate::socket::{Request, Socket};
-use crate::{link, observe};
+use crate::{link, observe, sysctl};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
@@ -25,9 +25,12 @@ const GET_QDISC: u16 = 38;
 
 /// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
 const ADDRESS_BYTES: usize = 8;
+const ADDRESS_SCOPE: usize = 3;
 const ADDRESS_INDEX: usize = 4;
 const ADDRESS_FLAGS: u16 = 8;
 const ADDRESS_LIFETIME: u16 = 6;
+const INET6: u8 = 10;
+const LINK_LOCAL: u8 = 253;
 const PERMANENT: u32 = 0x80;
 const NO_DAD: u32 = 0x02;
 
@@ -65,10 +68,19 @@ struct Saved {
     qdiscs: Vec<Message>,
 }
 
-/// Carries interfaces that are in `from` into `to`; those that are not there are left out. Says the
-/// names of what was carried. Routes that cannot be made in the new place are left out: they led
-/// over an interface that is not carried.
-pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Vec<String>> {
+/// Interfaces that were carried, and what could not be put back.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// Names of those that are in the new place now.
+    pub names: Vec<String>,
+    /// What went wrong with them there; the rest of what they had is there.
+    pub failures: Vec<Error>,
+}
+
+/// Carries interfaces that are in `from` into `to`; those that are not there are left out. An error
+/// says that not all could be moved. Routes that cannot be made in the new place are left out: they
+/// led over an interface that is not carried.
+pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Carried> {
     let mut old = Socket::open_in(from)?;
     let mut new = Socket::open_in(to)?;
     let (mut old_raw, mut new_raw) = (Raw::open_in(from)?, Raw::open_in(to)?);
@@ -79,23 +91,16 @@ pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Vec<String>> {
         shift(&mut old, each, to)?;
         places.insert(each.index, link::index(&mut new, &each.name)?);
     }
+    let mut failures = Vec::new();
     for each in &saved {
-        if let Some(master) = &each.master
-            && observe::link(&mut new, master)?.is_some()
-        {
-            link::set_master(&mut new, &each.name, Some(master))?;
-        }
-        if each.up {
-            link::set_up(&mut new, &each.name)?;
-        }
         let index = places[&each.index];
-        let failed = |what: &str, errno| Err(Error::kernel(what, new.subject(&each.name), errno));
+        if let Err(e) = settle(&mut new, each) {
+            failures.push(e);
+        }
         for address in &each.addresses {
-            let mut address = address.clone();
-            address.set_fixed(ADDRESS_INDEX, index);
-            match new_raw.say(NEW_ADDRESS, NLM_F_CREATE | NLM_F_REPLACE, &address) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return failed("put back an address of", errno),
+            if let Err(errno) = put_address(&mut new_raw, to, each, index, address) {
+                let subject = new.subject(&each.name);
+                failures.push(Error::kernel("put back an address of", subject, errno));
             }
         }
         for qdisc in &each.qdiscs {
@@ -103,7 +108,14 @@ pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Vec<String>> {
             qdisc.set_fixed(QDISC_INDEX, index);
             match new_raw.say(NEW_QDISC, NLM_F_CREATE | NLM_F_REPLACE, &qdisc) {
                 Ok(()) | Err(Errno::EEXIST) => {}
-                Err(errno) => return failed("put back a queueing discipline of", errno),
+                Err(errno) => {
+                    let subject = new.subject(&each.name);
+                    failures.push(Error::kernel(
+                        "put back a queueing discipline of",
+                        subject,
+                        errno,
+                    ));
+                }
             }
         }
     }
@@ -112,7 +124,46 @@ pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Vec<String>> {
         // One that led on over an interface that stays behind leads nowhere here.
         let _ = new_raw.say(NEW_ROUTE, NLM_F_CREATE | NLM_F_EXCL, &route);
     }
-    Ok(saved.into_iter().map(|s| s.name).collect())
+    Ok(Carried { names: saved.into_iter().map(|s| s.name).collect(), failures })
+}
+
+/// Bridge and state.
+fn settle(new: &mut Socket, each: &Saved) -> Result<()> {
+    if let Some(master) = &each.master
+        && observe::link(new, master)?.is_some()
+    {
+        link::set_master(new, &each.name, Some(master))?;
+    }
+    if each.up { link::set_up(new, &each.name) } else { Ok(()) }
+}
+
+/// Puts an address back. Where IPv6 is switched off, as in Docker's containers, an interface that
+/// was given an address has it switched on; what the kernel gave by itself is not missed.
+fn put_address(
+    new: &mut Raw,
+    to: &Netns,
+    each: &Saved,
+    index: u32,
+    address: &Message,
+) -> std::result::Result<(), Errno> {
+    let mut address = address.clone();
+    address.set_fixed(ADDRESS_INDEX, index);
+    let mut say =
+        |address: &Message| match new.say(NEW_ADDRESS, NLM_F_CREATE | NLM_F_REPLACE, address) {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        };
+    match say(&address) {
+        Err(Errno::EACCES) if address.fixed[0] == INET6 => {
+            if address.fixed[ADDRESS_SCOPE] == LINK_LOCAL {
+                return Ok(());
+            }
+            let key = format!("ipv6/conf/{}/disable_ipv6", each.name);
+            sysctl::write(to, &key, "0").map_err(|e| e.errno().unwrap_or(Errno::EACCES))?;
+            say(&address)
+        }
+        other => other,
+    }
 }
 
 /// Moves one; what is of that name in the new place already is an error.

@@ -5,7 +5,6 @@ use crate::image::Images;
 use crate::spec::{Paths, bind};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_image::Image;
-use netloom_kinds::Class;
 use netloom_topology::{Lab, Node, PullPolicy, StartupConfig};
 use std::sync::Arc;
 
@@ -15,16 +14,6 @@ pub(super) fn image(
     look: bool,
     found: &mut Diagnostics,
 ) -> Result<Option<Arc<Image>>, EngineError> {
-    if node.kind_data.class == Class::Vm && node.image != "host" {
-        found.push(
-            Diagnostic::error(
-                "needs-vm-launcher",
-                format!("kind `{}` needs the VM launcher, which is not there yet", node.kind),
-            )
-            .at(node.span),
-        );
-        return Ok(None);
-    }
     if node.image.is_empty() {
         found.push(
             Diagnostic::error("missing-image", format!("node `{}` has no image", node.name))

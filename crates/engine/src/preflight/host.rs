@@ -42,6 +42,11 @@ pub(super) fn limits(node: &Node, found: &mut Diagnostics) {
     }
 }
 
+/// Processors of this machine.
+pub(super) fn online() -> Option<std::collections::BTreeSet<u32>> {
+    processors(std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?.trim())
+}
+
 /// Numbers of a list like `0-3,5`.
 fn processors(text: &str) -> Option<std::collections::BTreeSet<u32>> {
     let mut out = std::collections::BTreeSet::new();

@@ -26,7 +26,7 @@ impl Host {
         let kilobytes = memory.split(' ').next().and_then(|n| n.parse::<u64>().ok());
         let flags = field(&read("/proc/cpuinfo"), "flags");
         Host {
-            processors: std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64),
+            processors: super::host::online().map_or(1.0, |n| n.len() as f64),
             memory: kilobytes.unwrap_or(u64::MAX / 1024) * 1024,
             flags: flags.split_ascii_whitespace().map(str::to_lowercase).collect(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_string(),

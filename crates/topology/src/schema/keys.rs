@@ -134,7 +134,7 @@ pub static NODE: Shape = Shape {
         k("cgroup-parent", Text, First, "parent control group"),
         k("pid-mode", Text, First, "`host` or `container:NODE`"),
         k("tmpfs", TextMap, Map, "memory file systems: path and options"),
-        k("shm-size", Text, First, "size of /dev/shm (`64mb`)"),
+        k("shm-size", Text, First, "size of /dev/shm (`64MiB`)"),
         k("ports", TextList, Whole, "published ports, `[ip:][host:]container[/proto]`"),
         k("mgmt-ipv4", Text, Node, "management IPv4 address"),
         k("mgmt-ipv6", Text, Node, "management IPv6 address"),

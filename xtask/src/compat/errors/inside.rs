@@ -187,7 +187,6 @@ impl Job {
             .env("NETLOOM_STATE_DIR", base.join("state"))
             .env("NETLOOM_RUN_DIR", base.join("run"))
             .env("NETLOOM_NETNS_DIR", base.join("netns"))
-            .env("NETLOOM_ETC_DIR", base.join("etc"))
             .env("OVS_RUNDIR", base.join("ovs"));
         command
     }
