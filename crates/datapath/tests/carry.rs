@@ -88,10 +88,19 @@ fn everything_comes_along() {
     // And back again.
     assert_eq!(carry(&new, &old, &["eth1"]).unwrap().names, ["eth1"]);
     assert_eq!(shown(&old, "ip addr show dev eth1"), before.0);
-    // A name that is taken moves nothing.
+    // One whose name is taken stays, and the others are carried.
     run(&new, "ip link add eth1 type bridge");
-    assert!(carry(&old, &new, &["eth1"]).is_err());
+    run(&old, "ip addr add 10.4.0.1/24 dev stays");
+    let carried = carry(&old, &new, &["eth1", "stays"]).unwrap();
+    assert_eq!((carried.left, carried.names), (vec!["eth1".into()], vec!["stays".to_owned()]));
+    assert!(carried.failures[0].to_string().contains("eth1"), "{:?}", carried.failures);
     run(&old, "ip link show dev eth1");
+    assert!(run(&new, "ip addr show dev stays").contains("10.4.0.1/24"));
+    // What has classes is said to be lost, and no reason to fail.
+    run(&new, "tc qdisc add dev stays root handle 1: htb");
+    let carried = carry(&new, &old, &["stays"]).unwrap();
+    assert_eq!(carried.failures, []);
+    assert!(carried.lost[0].contains("htb"), "{:?}", carried.lost);
 }
 
 #[test]

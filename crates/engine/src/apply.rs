@@ -159,6 +159,7 @@ impl Apply<'_> {
     /// the way of new ones.
     fn remove(&self, difference: &Difference, backstage: &Backstage) -> Result<(), EngineError> {
         let Some(record) = &self.decision.record else { return Ok(()) };
+        let _lock = self.engine.lock_plumbing(&self.lab.name)?;
         let mut namespaces = HashMap::new();
         let everything = record.everything();
         if !(difference.remove_links.is_empty() && difference.remove_nodes.is_empty()) {
@@ -327,7 +328,7 @@ impl Apply<'_> {
             n => n,
         };
         let graph = Graph { before: &before, workers, keep_going: self.options.keep_failed };
-        let made = |links: &[&LinkObject]| match wires.make(links) {
+        let made = |links: &[&LinkObject]| match self.make_links(links, objects, wires) {
             Ok(failures) if failures.is_empty() => Outcome::Done,
             Ok(failures) => Outcome::Failed(failures),
             Err(e) => Outcome::Failed(vec![Failure::new("links", e.to_string())]),
@@ -349,6 +350,45 @@ impl Apply<'_> {
             failures.push(Failure::new("the order of stages", why));
         }
         Ok(failures)
+    }
+
+    /// Makes links. Where one has an end in a namespace that comes and goes, nobody moves it
+    /// meanwhile, and the namespace is the one that is there now.
+    fn make_links(
+        &self,
+        links: &[&LinkObject],
+        objects: &Objects,
+        wires: &Wires<'_>,
+    ) -> Result<Vec<Failure>, EngineError> {
+        let fleeting: HashSet<&str> = objects
+            .nodes
+            .iter()
+            .filter(|n| n.runs.own_namespaces())
+            .map(|n| n.name.as_str())
+            .collect();
+        let moves = |n: &NamespaceOf| match n {
+            NamespaceOf::Node(owner) => fleeting.contains(owner.as_str()),
+            _ => false,
+        };
+        if !links.iter().flat_map(|l| l.ends()).any(|e| moves(&e.namespace)) {
+            return wires.make(links);
+        }
+        let _lock = self.engine.lock_plumbing(&self.lab.name)?;
+        let mut namespaces = HashMap::new();
+        for end in links.iter().flat_map(|l| l.ends()) {
+            let of = &end.namespace;
+            let now = match of {
+                NamespaceOf::Node(owner) if moves(of) => {
+                    let kept = self.runtimes.native.kept(&format!("netns:{owner}"))?;
+                    kept.map(Netns::from_fd).transpose()?
+                }
+                _ => wires.namespaces.get(of).map(Netns::try_clone).transpose()?,
+            };
+            if let Some(netns) = now {
+                namespaces.insert(of.clone(), netns);
+            }
+        }
+        Wires { namespaces: &namespaces, ..*wires }.make(links)
     }
 
     /// Nodes that have ended already although nothing says that they should.

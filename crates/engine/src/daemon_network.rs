@@ -3,19 +3,19 @@
 //! a network over it and fixed addresses. A network of that name that Docker had before is taken as
 //! it is, and stays.
 
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Ledger};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_plan::{Network, runs};
 use netloom_runtime::RuntimeError;
-use netloom_runtime_docker::{Daemon, DaemonNetwork, NewNetwork, Subnet};
+use netloom_runtime_docker::{BRIDGE, Daemon, DaemonNetwork, MTU, NewNetwork, Subnet};
 use netloom_topology::Lab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
-/// Option of Docker's driver that names the bridge.
-const BRIDGE: &str = "com.docker.network.bridge.name";
-/// Option of Docker's driver that sets the MTU.
-const MTU: &str = "com.docker.network.driver.mtu";
+/// How long a daemon may take over what it was asked for by a command that is gone.
+pub const LATE: Duration = Duration::from_millis(300);
 
 /// Whether some node of a lab is to get its leg from Docker.
 pub fn needed(lab: &Lab) -> bool {
@@ -48,6 +48,7 @@ pub fn adopted(name: &str, have: &DaemonNetwork, external_access: bool) -> Netwo
         bridges: 1,
         users: BTreeMap::new(),
         daemons: BTreeMap::new(),
+        given_away: BTreeSet::new(),
         strangers: BTreeMap::new(),
     }
 }
@@ -66,6 +67,32 @@ fn v6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
     }
 }
 
+/// What of a network that Docker has does not go with what the file asks for.
+pub fn check(lab: &Lab, ledger: &Ledger, have: &DaemonNetwork, found: &mut Diagnostics) {
+    let name = &lab.mgmt.network;
+    if have.driver != "bridge" {
+        let what =
+            format!("Docker's network `{name}` has no bridge, but the driver `{}`", have.driver);
+        found.push(
+            Diagnostic::error("network", what)
+                .at(lab.mgmt.span)
+                .hint("choose another `mgmt.network`: nodes are wired to a bridge"),
+        );
+    }
+    let ours = ledger.networks.get(name).is_some_and(|n| !n.foreign_bridge);
+    if let (true, Some(wanted), Some(mtu)) = (ours, lab.mgmt.mtu, have.mtu)
+        && wanted != mtu
+    {
+        let what =
+            format!("network `{name}` has an MTU of {mtu} in Docker, the file says {wanted}");
+        found.push(
+            Diagnostic::error("network", what)
+                .at(lab.mgmt.span)
+                .hint("Docker cannot change it: destroy the labs in it first (`redeploy` does)"),
+        );
+    }
+}
+
 /// Addresses that containers of others have in a network, and whose they are.
 pub fn strangers(have: &DaemonNetwork, ours: impl Fn(&str) -> bool) -> BTreeMap<IpAddr, String> {
     let others = have.containers.iter().filter(|(name, _)| !ours(name));
@@ -80,7 +107,8 @@ pub fn strangers(have: &DaemonNetwork, ours: impl Fn(&str) -> bool) -> BTreeMap<
 impl Engine {
     /// Makes a network known to the daemons that hand out legs in it.
     pub(crate) fn tell_daemons(&self, lab: &Lab, network: &Network) -> Result<(), EngineError> {
-        for (runs, socket) in &network.daemons {
+        // Others' daemons are no concern of a lab that has nothing there.
+        for (runs, socket) in network.daemons.iter().filter(|_| needed(lab)) {
             let daemon = self.daemons.at(*runs, socket)?;
             match daemon.network(&network.name)? {
                 None => make(&daemon, lab, network)?,
@@ -101,10 +129,34 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes a network that goes from the daemons that were told of it.
-    pub(crate) fn forget_network(&self, network: &Network) -> Result<(), EngineError> {
-        for (runs, socket) in &network.daemons {
-            self.daemons.at(*runs, socket)?.remove_network(&network.name)?;
+    /// Takes a network from the daemons that were told of it, once the last lab leaves that has
+    /// nodes there. Who was killed may have asked for it a moment before.
+    pub(crate) fn forget_network(
+        &self,
+        network: &mut Network,
+        lab: &str,
+        half_made: bool,
+    ) -> Result<(), EngineError> {
+        let gave = network.given_away.remove(lab);
+        if !network.given_away.is_empty() {
+            return Ok(());
+        }
+        for (runs, socket) in network.daemons.clone() {
+            let forget = || -> Result<(), EngineError> {
+                let daemon = self.daemons.at(runs, &socket)?;
+                daemon.remove_network(&network.name)?;
+                if half_made {
+                    std::thread::sleep(LATE);
+                    daemon.remove_network(&network.name)?;
+                }
+                Ok(())
+            };
+            match forget() {
+                // One that was kept for others, of a daemon that is away: nothing of it works there.
+                Err(_) if !gave => {}
+                done => done?,
+            }
+            network.daemons.remove(&runs);
         }
         Ok(())
     }

@@ -36,13 +36,13 @@ impl Daemons {
     /// The one at a socket.
     pub fn at(&self, runs: Runs, socket: &Path) -> Result<Arc<Daemon>, EngineError> {
         let key = (runs, socket.to_owned());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(daemon) = known.get(&key) {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(daemon) = known().get(&key) {
             return Ok(daemon.clone());
         }
+        // One that takes its time must not hold up who speaks to another.
         let daemon = Arc::new(Daemon::connect(program(runs)?, socket)?);
-        known.insert(key, daemon.clone());
-        Ok(daemon)
+        Ok(known().entry(key).or_insert(daemon).clone())
     }
 
     /// The one at a socket, with a connection of its own: who listens to a daemon that was started

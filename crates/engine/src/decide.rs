@@ -100,6 +100,9 @@ impl Engine {
             Some((socket, daemon)) => Some((socket, daemon.network(&lab.mgmt.network)?)),
             None => None,
         };
+        if let Some((_, Some(theirs))) = &known {
+            daemon_network::check(lab, ledger, theirs, found);
+        }
         let network = match network(lab, ledger, &machine, known.as_ref()) {
             Ok(network) => network,
             Err(e) => {
@@ -407,6 +410,7 @@ fn network(
         if !network.foreign_bridge || theirs.is_none() {
             network.daemons.insert(Runs::Docker, (*socket).clone());
         }
+        network.given_away.insert(lab.name.clone());
     }
     network.reserve(lab)?;
     Ok(Some(network))

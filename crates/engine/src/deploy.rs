@@ -140,6 +140,19 @@ impl Engine {
         result
     }
 
+    /// Brings links of a running lab back to where its containers are, which is what all that
+    /// follows looks at. What cannot be mended is seen then.
+    fn mend_all(&self, lab: &str, report: &dyn Reporter) -> Result<(), EngineError> {
+        let Some(record) = LabRecord::load(&self.directories, lab)? else { return Ok(()) };
+        for runs in record.runtimes().into_iter().filter(|r| r.own_namespaces()) {
+            for (name, e) in self.mend(lab, runs, None)? {
+                let name = name.unwrap_or_else(|| lab.to_owned());
+                report.event(Event::Warning(format!("{name}: {e}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The runtimes of a lab that is there.
     pub(crate) fn existing(&self, lab: &str) -> Result<Option<Runtimes>, EngineError> {
         match LabRecord::load(&self.directories, lab)? {
@@ -235,6 +248,7 @@ impl Engine {
         options: &DeployOptions,
         report: &dyn Reporter,
     ) -> Result<Deployed, EngineError> {
+        self.mend_all(&lab.name, report)?;
         // The ledger is held from the choice of addresses until they are written down.
         let mut locked = Ledger::lock(&self.directories, Some(options.interrupted))?;
         let mut found = Diagnostics::default();
@@ -372,7 +386,7 @@ impl Engine {
         let left: Vec<String> =
             record.networks.iter().filter(|n| Some(n.as_str()) != wished).cloned().collect();
         if !left.is_empty() {
-            self.leave_networks(&record.name, &left, false)?;
+            self.leave_networks(&record.name, &left, false, false)?;
             record.networks.retain(|n| Some(n.as_str()) == wished);
         }
         record.complete = true;

@@ -1,5 +1,6 @@
 //! Unmaking a lab from its record, whatever became of its file.
 
+use crate::daemon_network::LATE;
 use crate::deploy::need_root;
 use crate::error::Failure;
 use crate::ledger::Ledger;
@@ -105,12 +106,16 @@ impl Engine {
         for node in &everything.nodes {
             netns_link::hide(&self.directories.netns, &node.long_name);
         }
-        tried("names on the host", self.remove_outputs(name));
+        if let Err(e) = self.remove_outputs(name) {
+            // A name too many is no reason to keep a lab that is gone.
+            report.event(Event::Warning(format!("names of the lab are left on the host: {e}")));
+        }
         let ports = everything.nodes.iter().any(|n| !n.ports.is_empty());
         tried("published ports", self.leave_host(name, ports));
+        let half_made = !record.complete;
         tried(
             "the management network",
-            self.leave_networks(name, &networks, options.keep_mgmt_net),
+            self.leave_networks(name, &networks, options.keep_mgmt_net, half_made),
         );
         if options.cleanup && record.lab_dir.is_absolute() {
             tried("the lab directory", labdir::remove(&record.lab_dir));
@@ -146,10 +151,20 @@ impl Engine {
                 Outcome::Failed(Failure::new(what, e.to_string()))
             }
         });
-        match failed.is_empty() {
-            true => Ok(()),
-            false => Err(EngineError::NotRemoved(failed.into_iter().map(|(_, f)| f).collect())),
+        if !failed.is_empty() {
+            let failures = failed.into_iter().map(|(_, f)| f).collect();
+            return Err(EngineError::NotRemoved(failures));
         }
+        // What was given another name since, and what a command that was killed had asked for.
+        if !record.complete && !known.is_empty() {
+            std::thread::sleep(LATE);
+        }
+        for containers in known.values() {
+            for state in containers.list()? {
+                containers.remove(&state.name, true)?;
+            }
+        }
+        Ok(())
     }
 
     fn refuse_if_used(&self, name: &str) -> Result<(), EngineError> {
@@ -261,12 +276,20 @@ impl Engine {
         lab: &str,
         networks: &[String],
         keep: bool,
+        half_made: bool,
     ) -> Result<(), EngineError> {
         let mut locked = Ledger::lock(&self.directories, None)?;
         let host = Netns::current()?;
         for name in networks {
             let Some(network) = locked.ledger.networks.get_mut(name) else { continue };
             network.users.remove(lab);
+            if !keep && let Err(e) = self.forget_network(network, lab, half_made) {
+                // Somebody else is in it, or the daemon is away: it stays, and works.
+                let spec = mgmt_spec(network)?;
+                mgmt::open(&host, &spec)?;
+                locked.save()?;
+                return Err(e);
+            }
             if !network.users.is_empty() || keep {
                 // Somebody came onto it after it had been quieted.
                 mgmt::open(&host, &mgmt_spec(network)?)?;
@@ -276,7 +299,6 @@ impl Engine {
             if network.foreign_bridge {
                 hostwide::withdraw(&host, &mut locked, &mgmt_spec(&network)?)?;
             }
-            self.forget_network(&network)?;
             hostwide::stop_letting(&host, &mut locked, name)?;
             mgmt::remove(&host, &mgmt_spec(&network)?)?;
             locked.ledger.networks.remove(name);

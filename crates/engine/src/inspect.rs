@@ -3,9 +3,9 @@
 use crate::record::LabRecord;
 use crate::{Engine, EngineError};
 use netloom_datapath::{Netns, link, observe};
-use netloom_plan::NamespaceOf;
+use netloom_plan::{NamespaceOf, Runs};
 use netloom_runtime::{ContainerState, Status};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A node as users see it.
 #[derive(Debug, Clone)]
@@ -63,10 +63,17 @@ pub struct InterfaceRow {
     pub addresses: Vec<String>,
 }
 
+/// What runtimes say of a lab's containers.
+#[derive(Default)]
+struct Known {
+    states: HashMap<String, ContainerState>,
+    away: BTreeMap<Runs, String>,
+}
+
 impl Engine {
     /// All that is recorded and known of each node of a lab: a list of JSON objects.
     pub fn details(&self, record: &LabRecord) -> Result<serde_json::Value, EngineError> {
-        let states = self.states(record)?;
+        let states = self.states(record)?.states;
         let places: HashMap<&str, &netloom_plan::NodeObject> =
             record.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         let each = |(name, node): (&String, &crate::NodeRecord)| {
@@ -84,16 +91,23 @@ impl Engine {
         Ok(record.nodes.iter().map(each).collect())
     }
 
-    fn states(&self, record: &LabRecord) -> Result<HashMap<String, ContainerState>, EngineError> {
-        match self.runtimes(record)? {
-            Some(runtimes) => runtimes.states(&record.runtimes()),
-            None => Ok(HashMap::new()),
+    /// States by container name, and why those of some runtimes are not known.
+    fn states(&self, record: &LabRecord) -> Result<Known, EngineError> {
+        let mut known = Known::default();
+        let Some(runtimes) = self.runtimes(record)? else { return Ok(known) };
+        for runs in record.runtimes() {
+            match runtimes.of(runs).and_then(|r| Ok(r.list()?)) {
+                Ok(list) => known.states.extend(list.into_iter().map(|s| (s.name.clone(), s))),
+                Err(e) if runs == Runs::Native => return Err(e),
+                Err(e) => drop(known.away.insert(runs, e.to_string())),
+            }
         }
+        Ok(known)
     }
 
     /// The nodes of a lab.
     pub fn nodes(&self, record: &LabRecord, now: u64) -> Result<Vec<NodeRow>, EngineError> {
-        let states = self.states(record)?;
+        let Known { states, away } = self.states(record)?;
         let mut rows = Vec::new();
         for (name, node) in &record.nodes {
             let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else {
@@ -116,8 +130,15 @@ impl Engine {
                 image: node.image.clone(),
                 kind: node.kind.clone(),
                 group: node.group.clone(),
-                state: state.map_or("gone", |s| s.status.word()).to_string(),
-                status: status(state, now),
+                state: match (state, away.get(&node.runs)) {
+                    (Some(state), _) => state.status.word().to_string(),
+                    (None, Some(_)) => "unknown".into(),
+                    (None, None) => "gone".into(),
+                },
+                status: match (state, away.get(&node.runs)) {
+                    (None, Some(why)) => why.clone(),
+                    _ => status(state, now),
+                },
                 ipv4: address(true),
                 ipv6: address(false),
                 owner: record.owner.clone(),

@@ -10,8 +10,15 @@ const MARK: &str = ".netloom";
 
 /// Makes a lab directory, unless it is there. It appears with its mark or not at all.
 pub fn make(dir: &Path) -> Result<(), EngineError> {
-    if dir.exists() {
-        return Ok(());
+    match std::fs::symlink_metadata(dir) {
+        // What is written there would be written wherever somebody else wants it.
+        Ok(found) if found.is_symlink() => {
+            let what =
+                format!("{} is a link: remove it, or name another lab directory", dir.display());
+            return Err(std::io::Error::other(what).into());
+        }
+        Ok(_) => return Ok(()),
+        Err(_) => {}
     }
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;

@@ -113,13 +113,14 @@ impl Engine {
         if change == Change::Stop || (change == Change::Start && running) {
             return Ok(());
         }
-        let state = runtime.start(&node.long_name)?;
+        runtime.start(&node.long_name)?;
         let objects = &record.objects;
         let place = objects.nodes.iter().find(|o| o.name == *name);
-        if let (true, Some(place), Some(pid)) = (node.runs.own_namespaces(), place, state.pid)
-            && owns_namespace(place)
-        {
-            self.plumb(&record.name, &runtimes.native, objects, place, pid)?;
+        if let Some(place) = place.filter(|p| p.runs.own_namespaces() && owns_namespace(p)) {
+            for what in self.plumb(&record.name, &runtimes.native, &*runtime, objects, place)? {
+                let what = format!("node {name}: lost at its start: {what}");
+                report.event(Event::Warning(what));
+            }
         }
         for command in &node.exec {
             let argv = shlex::split(command).unwrap_or_default();

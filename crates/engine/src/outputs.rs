@@ -10,6 +10,7 @@ use netloom_export::{
 };
 use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Public keys of the user: those in `~/.ssh`, and those that may log in as the user.
@@ -99,23 +100,29 @@ impl Engine {
         self.directories.etc.join("ssh/ssh_config.d").join(format!("clab-{lab}.conf"))
     }
 
-    /// Changes the hosts file, one command at a time.
+    /// Changes the hosts file, one command at a time. What is in it need not be text of our kind.
     fn change_hosts(&self, change: impl Fn(&str) -> String) -> Result<(), EngineError> {
-        let path = self.directories.etc.join("hosts");
+        let named = self.directories.etc.join("hosts");
         let _lock = lock_file(&self.directories.state.join("locks").join("hosts"), None)?;
-        let before = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(e.into()),
+        // Where a link leads is what everybody reads.
+        let path = std::fs::canonicalize(&named).unwrap_or(named);
+        let before = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => {
+                let what = format!("read {}: {e}", path.display());
+                return Err(std::io::Error::new(e.kind(), what).into());
+            }
         };
-        let after = change(&before);
+        // A character for each byte: our own lines have no others.
+        let text: String = before.iter().map(|b| char::from(*b)).collect();
+        let after: Vec<u8> = change(&text).chars().map(|c| c as u8).collect();
         if after == before {
             return Ok(());
         }
         let metadata = std::fs::metadata(&path).ok();
-        use std::os::unix::fs::PermissionsExt;
         let mode = metadata.as_ref().map_or(0o644, |m| m.permissions().mode() & 0o7777);
-        match files::replace(&path, after.as_bytes(), mode, metadata.as_ref()) {
+        match files::replace(&path, &after, mode, metadata.as_ref()) {
             // A file that something is mounted on cannot be replaced, only written.
             Err(EngineError::Io(e)) if e.kind() == std::io::ErrorKind::ResourceBusy => {
                 Ok(std::fs::write(&path, after)?)

@@ -5,6 +5,7 @@
 //! daemon listens to what happens there; one for the lab's joined links lets carrier follow the
 //! cable.
 
+use crate::apply::owns_namespace;
 use crate::certificates::late_authority;
 use crate::record::LabRecord;
 use crate::runtimes::{LAB_LABEL, Runtimes};
@@ -12,18 +13,20 @@ use crate::wire::WIRING;
 use crate::{Engine, EngineError};
 use netloom_datapath::carrier::{self, Changes};
 use netloom_datapath::{Netns, Socket};
-use netloom_plan::{Impl, Runs};
+use netloom_plan::{Impl, NamespaceOf, NodeObject, Objects, Runs};
 use netloom_runtime_docker::What;
 use nix::poll::PollTimeout;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a lab is left alone before what nobody waits for is made.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long a daemon that does not answer is left alone.
+/// How long a daemon that does not answer is left alone at first, and at most.
 const AGAIN: Duration = Duration::from_millis(200);
+const SELDOM: Duration = Duration::from_millis(500);
+/// How often it is tried to bring links back, the second time after a second, then twice as long.
+const TRIES: u32 = 6;
 
 /// Watches over a lab until the process ends; does nothing for labs that need none.
 pub fn watch(engine: &Engine, lab: &str) {
@@ -85,17 +88,19 @@ impl Records {
 /// Brings links back whenever a daemon starts one of the lab's containers.
 fn listen(engine: &Engine, lab: &str, runs: Runs) {
     let mut told = false;
+    let mut wait = AGAIN;
     loop {
-        let done = listen_once(engine, lab, runs);
-        // A daemon that is away is away for a while: it is said once.
-        if let Err(e) = done
-            && !std::mem::replace(&mut told, true)
-        {
-            eprintln!("plumber: {e}");
-        } else {
-            told = false;
+        match listen_once(engine, lab, runs) {
+            Ok(()) => (told, wait) = (false, AGAIN),
+            // A daemon that is away is away for a while: it is said once.
+            Err(e) => {
+                if !std::mem::replace(&mut told, true) {
+                    eprintln!("plumber: {e}");
+                }
+                wait = (wait * 2).min(SELDOM);
+            }
         }
-        std::thread::sleep(AGAIN);
+        std::thread::sleep(wait);
     }
 }
 
@@ -105,35 +110,88 @@ fn listen_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError
         Some(socket) => engine.daemons.anew(runs, socket)?,
         None => return Ok(()),
     };
-    let say = |done: Result<(), EngineError>| {
-        if let Err(e) = done {
-            eprintln!("plumber: {e}");
-        }
-    };
-    let all = || say(mend(engine, lab, runs, None));
+    let all = || mend(engine, lab, runs, None, 0);
     daemon.watch(&format!("{LAB_LABEL}={lab}"), all, |happened| {
         if happened.what == What::Started {
-            say(mend(engine, lab, runs, Some(&happened.name)));
+            mend(engine, lab, runs, Some(&happened.name), 0);
         }
         true
     })?;
     Ok(())
 }
 
-/// Brings links back of one container, or of all.
-fn mend(engine: &Engine, lab: &str, runs: Runs, only: Option<&str>) -> Result<(), EngineError> {
-    let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
-    let Some(native) = engine.runtime(lab)? else { return Ok(()) };
-    let native = Arc::new(native);
-    let runtime = Runtimes::new(engine, &record, native.clone()).of(runs)?;
-    let everything = record.everything();
-    for node in everything.nodes.iter().filter(|n| n.container && n.runs == runs) {
-        if only.is_some_and(|name| name != node.long_name) {
-            continue;
+/// Brings links back of one container, or of all; what fails is tried again for a while.
+fn mend(engine: &Engine, lab: &str, runs: Runs, only: Option<&str>, tried: u32) {
+    let failed = match engine.mend(lab, runs, only) {
+        Ok(failed) => failed,
+        Err(e) => vec![(only.map(str::to_owned), e)],
+    };
+    for (name, e) in failed {
+        eprintln!("plumber: {}: {e}", name.as_deref().unwrap_or(lab));
+        if tried < TRIES {
+            let (engine, lab) = (engine.clone(), lab.to_owned());
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(1 << tried));
+                mend(&engine, &lab, runs, name.as_deref(), tried + 1);
+            });
         }
-        let state = runtime.inspect(&node.long_name)?;
-        if let Some(pid) = state.and_then(|s| s.pid) {
-            engine.plumb(lab, &native, &everything, node, pid)?;
+    }
+}
+
+/// Containers whose links could not be brought back, and why.
+type Failed = Vec<(Option<String>, EngineError)>;
+
+impl Engine {
+    /// Brings the links of a lab's nodes back to where their containers are, and has nodes that
+    /// share a namespace that is gone started again.
+    pub(crate) fn mend(
+        &self,
+        lab: &str,
+        runs: Runs,
+        only: Option<&str>,
+    ) -> Result<Failed, EngineError> {
+        let Some(record) = LabRecord::load(&self.directories, lab)? else { return Ok(Vec::new()) };
+        let Some(runtimes) = self.runtimes(&record)? else { return Ok(Vec::new()) };
+        let runtime = runtimes.of(runs)?;
+        let everything = record.everything();
+        let mut failed = Vec::new();
+        let meant = |n: &&NodeObject| {
+            n.container
+                && n.runs == runs
+                && owns_namespace(n)
+                && only.is_none_or(|name| name == n.long_name)
+        };
+        for node in everything.nodes.iter().filter(meant) {
+            let native = &runtimes.native;
+            let plumbed = self.plumb(lab, native, &*runtime, &everything, node);
+            let done = plumbed.and_then(|lost| {
+                lost.iter().for_each(|what| eprintln!("plumber: {}: lost: {what}", node.name));
+                follow_owner(&runtimes, &everything, node)
+            });
+            if let Err(e) = done {
+                failed.push((Some(node.long_name.clone()), e));
+            }
+        }
+        Ok(failed)
+    }
+}
+
+/// Starts nodes again that run in the namespace their owner had before.
+fn follow_owner(
+    runtimes: &Runtimes,
+    objects: &Objects,
+    owner: &NodeObject,
+) -> Result<(), EngineError> {
+    let here = NamespaceOf::Node(owner.name.clone());
+    let guests = objects.nodes.iter().filter(|n| n.container && n.namespace == here);
+    for guest in guests.filter(|n| n.name != owner.name) {
+        let Some(kept) = runtimes.native.kept(&format!("netns:{}", owner.name))? else { continue };
+        let kept = Netns::from_fd(kept)?;
+        let runtime = runtimes.of(guest.runs)?;
+        let Some(pid) = runtime.inspect(&guest.long_name)?.and_then(|s| s.pid) else { continue };
+        if Netns::from_pid(pid).is_ok_and(|netns| !netns.same(&kept)) {
+            runtime.stop(&guest.long_name, Some(Duration::ZERO))?;
+            runtime.start(&guest.long_name)?;
         }
     }
     Ok(())

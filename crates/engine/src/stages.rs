@@ -1,5 +1,6 @@
 //! One stage of one node: start, commands, waiting.
 
+use crate::apply::owns_namespace;
 use crate::error::Failure;
 use crate::exec::{run_command, run_on_host};
 use crate::healthy::{Verdict, ended, healthy};
@@ -8,7 +9,7 @@ use crate::runtimes::Runtimes;
 use crate::schedule::Outcome;
 use crate::{Engine, EngineError};
 use netloom_kinds::Role;
-use netloom_plan::{NamespaceOf, NodeObject, Objects, Runs, StageTask};
+use netloom_plan::{NodeObject, Objects, Runs, StageTask};
 use netloom_runtime::{ContainerSpec, NetworkNs};
 use netloom_topology::{Node, Stage};
 use std::collections::HashMap;
@@ -119,11 +120,19 @@ impl Stages<'_> {
         {
             spec.network = NetworkNs::Path(path.clone());
         }
-        runtime.create(&spec)?;
-        let state = runtime.start(&spec.name)?;
-        let own = at.object.namespace == NamespaceOf::Node(at.object.name.clone());
-        if let (true, true, Some(pid)) = (runs.own_namespaces(), own, state.pid) {
-            self.engine.plumb(self.lab, &self.runtimes.native, self.objects, at.object, pid)?;
+        // One that stands is started as it is: what other nodes change of it (names, the number of
+        // its interfaces) is no reason to make it anew, and those that are made anew are gone.
+        if runtime.inspect(&spec.name)?.is_none() {
+            runtime.create(&spec)?;
+        }
+        runtime.start(&spec.name)?;
+        if runs.own_namespaces() && owns_namespace(at.object) {
+            let native = &self.runtimes.native;
+            let lost = self.engine.plumb(self.lab, native, &*runtime, self.objects, at.object)?;
+            for what in lost {
+                let what = format!("node {}: lost at its start: {what}", at.node.name);
+                self.report.event(Event::Warning(what));
+            }
         }
         Ok(())
     }

@@ -5,6 +5,12 @@ use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
+/// Whether a word can be nothing else on a line of such a file.
+pub(crate) fn plain(word: &str) -> bool {
+    let fine = |c: char| c.is_ascii_graphic() && c != '#';
+    !word.is_empty() && word.chars().all(fine)
+}
+
 fn marks(lab: &str) -> (String, String) {
     (format!("###### CLAB-{lab}-START ######"), format!("###### CLAB-{lab}-END ######"))
 }
@@ -18,7 +24,7 @@ pub fn host_block(lab: &Lab, objects: &Objects, ids: &BTreeMap<String, String>) 
             let addresses = object.mgmt.iter().flat_map(|m| &m.addresses);
             for address in addresses.filter(|a| a.addr().is_ipv4() == v4) {
                 let mut names = vec![node.long_name.as_str()];
-                names.extend(node.aliases.iter().map(String::as_str));
+                names.extend(node.aliases.iter().map(String::as_str).filter(|a| plain(a)));
                 names.extend(ids.get(&node.long_name).map(|id| id.get(..12).unwrap_or(id)));
                 // A writer to a string does not fail.
                 let _ = writeln!(
@@ -28,6 +34,7 @@ pub fn host_block(lab: &Lab, objects: &Objects, ids: &BTreeMap<String, String>) 
                     names.join(" "),
                     node.kind
                 );
+                debug_assert!(plain(&node.long_name) && plain(&node.kind));
             }
         }
     }
@@ -47,10 +54,11 @@ pub fn with_block(text: &str, lab: &str, block: &str) -> String {
     out + block
 }
 
-/// A hosts file without a lab's block. One whose end is missing reaches to the next lab's block,
-/// or to the first line that is none of a block.
+/// A hosts file without a lab's block. One whose end is missing reaches to the first line that is
+/// none of a block.
 pub fn without_block(text: &str, lab: &str) -> String {
     let (start, end) = marks(lab);
+    let ends = text.lines().any(|l| l.trim_end() == end);
     let mut out = String::new();
     let mut inside = false;
     for line in text.split_inclusive('\n') {
@@ -60,7 +68,7 @@ pub fn without_block(text: &str, lab: &str) -> String {
         } else if inside && bare == end {
             inside = false;
         } else {
-            inside = inside && bare.contains("\t# Kind: ");
+            inside = inside && (ends || bare.contains("\t# Kind: "));
             if !inside {
                 out.push_str(line);
             }

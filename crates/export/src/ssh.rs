@@ -1,5 +1,6 @@
 //! Configuration of ssh: how the nodes of a lab are logged into.
 
+use crate::hosts::plain;
 use netloom_plan::Objects;
 use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashSet};
@@ -16,10 +17,13 @@ pub fn ssh_config(lab: &Lab, objects: &Objects, ids: &BTreeMap<String, String>) 
         let id = ids.get(&node.long_name).map(|id| format!(" {}", id.get(..12).unwrap_or(id)));
         // A writer to a string does not fail.
         let _ = writeln!(out, "Host {}{}", node.long_name, id.unwrap_or_default());
-        if !node.credentials.username.is_empty() {
+        // A name with a line break in it would be a line of its own, and a command perhaps.
+        if plain(&node.credentials.username) {
             let _ = writeln!(out, "\tUser {}", node.credentials.username);
         }
-        if !node.credentials.identity_file.is_empty() {
+        if !node.credentials.identity_file.is_empty()
+            && !node.credentials.identity_file.contains(char::is_control)
+        {
             let _ = writeln!(out, "\tIdentityFile {}", node.credentials.identity_file);
         }
         out.push_str("\tStrictHostKeyChecking=no\n\tUserKnownHostsFile=/dev/null\n\n");

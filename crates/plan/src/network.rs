@@ -6,7 +6,7 @@ use crate::objects::{NodeObject, Runs};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netloom_topology::{Lab, Mgmt};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -42,6 +42,9 @@ pub struct Network {
     /// Daemons that were told of it, and where they listen.
     #[serde(default)]
     pub daemons: BTreeMap<Runs, PathBuf>,
+    /// Labs of which a daemon runs nodes in it.
+    #[serde(default)]
+    pub given_away: BTreeSet<String>,
     /// Addresses that others have in it at the moment, and whose they are.
     #[serde(skip)]
     pub strangers: BTreeMap<IpAddr, String>,
@@ -156,6 +159,7 @@ impl Network {
             bridges: 1,
             users: BTreeMap::new(),
             daemons: BTreeMap::new(),
+            given_away: BTreeSet::new(),
             strangers: BTreeMap::new(),
         })
     }

@@ -35,16 +35,17 @@ pub(crate) fn run(daemon: &Daemon, name: &str, exec: &ExecSpec) -> Result<i32, R
             }
             relay(daemon, &id, exec.tty, output, input).await
         };
-        let in_time = match exec.timeout {
-            Some(limit) => tokio::time::timeout(limit, relayed).await.is_ok(),
-            None => {
-                relayed.await;
-                true
-            }
+        let written = match exec.timeout {
+            Some(limit) => tokio::time::timeout(limit, relayed).await.ok(),
+            None => Some(relayed.await),
         };
         drop(raw);
-        if in_time {
-            return code(daemon, name, exec, &id).await;
+        if let Some(written) = written {
+            let code = code(daemon, name, exec, &id).await?;
+            // The daemon's own words come where the command's would.
+            let words = String::from_utf8_lossy(&written);
+            let refused = unrunnable(&words).filter(|_| matches!(code, 126 | 127));
+            return Ok(refused.unwrap_or(code));
         }
         kill(daemon, &id).await;
         Err(RuntimeError::Timeout {
@@ -55,6 +56,9 @@ pub(crate) fn run(daemon: &Daemon, name: &str, exec: &ExecSpec) -> Result<i32, R
     })
 }
 
+/// As much of what a command writes as the daemon says in its place when it cannot be run.
+const WORDS: usize = 1024;
+
 type Output = std::pin::Pin<
     Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>,
 >;
@@ -62,7 +66,14 @@ type Input = std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>;
 
 /// Carries bytes both ways until the command closes its output. Each way goes on by itself: who
 /// writes much may read nothing for a while.
-async fn relay(daemon: &Daemon, id: &str, tty: bool, mut output: Output, mut input: Input) {
+/// Gives the first words the command wrote.
+async fn relay(
+    daemon: &Daemon,
+    id: &str,
+    tty: bool,
+    mut output: Output,
+    mut input: Input,
+) -> Vec<u8> {
     let mut typed = typed();
     let write = async {
         while let Some(bytes) = typed.recv().await {
@@ -73,12 +84,16 @@ async fn relay(daemon: &Daemon, id: &str, tty: bool, mut output: Output, mut inp
         let _ = input.shutdown().await;
         std::future::pending::<()>().await;
     };
+    let mut first = Vec::new();
     let read = async {
         while let Some(piece) = output.next().await {
+            let Ok(piece) = piece else { return };
+            if first.len() < WORDS {
+                first.extend_from_slice(piece.as_ref());
+            }
             match piece {
-                Ok(LogOutput::StdErr { message }) => show(&mut std::io::stderr(), &message),
-                Ok(piece) => show(&mut std::io::stdout(), piece.as_ref()),
-                Err(_) => return,
+                LogOutput::StdErr { message } => show(&mut std::io::stderr(), &message),
+                piece => show(&mut std::io::stdout(), piece.as_ref()),
             }
         }
     };
@@ -94,6 +109,7 @@ async fn relay(daemon: &Daemon, id: &str, tty: bool, mut output: Output, mut inp
         () = write => {}
         () = async { resized.await; std::future::pending().await } => {}
     }
+    first
 }
 
 fn show(to: &mut dyn Write, bytes: &[u8]) {

@@ -23,5 +23,5 @@ mod state;
 pub use daemon::{Daemon, Program, socket_of};
 pub use events::{Happened, What};
 pub use image::{DaemonImage, Login};
-pub use network::{DaemonNetwork, NewNetwork, Subnet};
+pub use network::{BRIDGE, DaemonNetwork, MTU, NewNetwork, Subnet};
 pub use runtime::Containers;

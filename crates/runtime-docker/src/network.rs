@@ -49,10 +49,10 @@ pub struct DaemonNetwork {
     pub containers: BTreeMap<String, Vec<String>>,
 }
 
-/// Option that names the bridge.
-const BRIDGE: &str = "com.docker.network.bridge.name";
-/// Option that sets the MTU.
-const MTU: &str = "com.docker.network.driver.mtu";
+/// Option of the driver that names the bridge.
+pub const BRIDGE: &str = "com.docker.network.bridge.name";
+/// Option of the driver that sets the MTU.
+pub const MTU: &str = "com.docker.network.driver.mtu";
 
 impl Daemon {
     /// The network of a name.

@@ -250,6 +250,23 @@ topology:
 }
 
 #[test]
+fn started_under_another_name() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let clab = s.folders()[0].join("containerlab");
+    std::os::unix::fs::symlink(netloom_e2e::binary::netloom(), &clab).unwrap();
+    s.remember();
+    let file = s.lab("named", "\nnodes: {a: {kind: linux, image: e2e/busybox:latest}}\n");
+    s.run(&clab).args(["deploy", "-t"]).args([&file]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps --format {{.Names}}"), "clab-named-a\n");
+    s.run(&clab).args(["destroy", "-c", "-t"]).args([&file]).run().ok();
+    let native = ["deploy", "--runtime", "native", "-t"];
+    s.run(&clab).args(native).args([&file]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps -aq"), "");
+    s.gone(&file);
+}
+
+#[test]
 fn a_network_docker_had_before() {
     let mut s = Sandbox::new();
     let _docker = Docker::start(&mut s);
@@ -295,8 +312,8 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     done.says("Docker does not answer at /nonexistent/docker.sock").says("d1");
     s.assert_clean();
     let mut daemon = Docker::start(&mut s);
-    // A name that is somebody else's.
-    docker(&s, "run -d --name clab-mixed-d2 e2e/busybox:latest");
+    // A name that is somebody else's, who may use the same label.
+    docker(&s, "run -d --name clab-mixed-d2 --label containerlab=mixed e2e/busybox:latest");
     s.remember();
     let done = s.with("deploy", &file, &["--plain"]).within(60).run();
     assert_ne!(done.code, 0);
@@ -356,4 +373,126 @@ fn a_deploy_that_is_killed_is_taken_up_or_taken_back() {
         }
         assert_eq!(docker(&s, "ps -aq"), "");
     }
+}
+
+#[test]
+fn a_stopped_node_is_started_as_it_is() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let file = s.lab("mixed", MIXED);
+    s.deploy(&file);
+    let id = docker(&s, "inspect -f {{.Id}} clab-mixed-d1");
+    s.asks(&file, "d1", "echo kept > /kept");
+    docker(&s, "stop -t 0 clab-mixed-d1");
+    let more = MIXED.replace(
+        "links:\n",
+        "  n2: {kind: linux, image: e2e/busybox:latest}\nlinks:\n  - endpoints: ['d1:eth7', 'n2:eth7']\n",
+    );
+    let file = s.lab("mixed", &more);
+    s.deploy(&file);
+    assert_eq!(docker(&s, "inspect -f {{.Id}} clab-mixed-d1"), id);
+    assert_eq!(s.asks(&file, "d1", "cat /kept"), "kept");
+    assert!(s.asks(&file, "d1", "ip link show eth7").contains("LOWER_UP"));
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    // A native one is, too.
+    s.netloom(["stop", "--name", "mixed", "n1"]).run().ok();
+    let fewer = s.lab("mixed", MIXED);
+    s.deploy(&fewer);
+    assert!(s.asks(&file, "n1", "ping -c1 -W2 10.0.0.1").contains("1 packets received"));
+    s.gone(&file);
+}
+
+#[test]
+fn what_is_in_the_way_is_waited_for() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let file = s.lab("mixed", MIXED);
+    s.deploy(&file);
+    // The container makes an interface of its own before its link comes back.
+    s.asks(&file, "d1", "echo 'x' > /obstacle");
+    let pid = docker(&s, "inspect -f {{.State.Pid}} clab-mixed-d1");
+    s.netloom(["stop", "--name", "mixed", "d2"]).run().ok();
+    drop(pid);
+    let supervisor = s.server("__supervisor");
+    let stop = nix::sys::signal::Signal::SIGSTOP;
+    let supervisor = nix::unistd::Pid::from_raw(supervisor);
+    nix::sys::signal::kill(supervisor, stop).unwrap();
+    docker(&s, "restart -t 0 clab-mixed-d1");
+    let pid = docker(&s, "inspect -f {{.State.Pid}} clab-mixed-d1").trim().to_owned();
+    s.sh(&format!("nsenter --net=/proc/{pid}/ns/net ip link add eth2 type bridge")).ok();
+    nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGCONT).unwrap();
+    // The other link is there all the same.
+    eventually("the other link is back", 5, || {
+        s.exec(&file, "d1", "ping -c1 -W1 10.0.0.2").code == 0
+    });
+    s.sh(&format!("nsenter --net=/proc/{pid}/ns/net ip link del eth2")).ok();
+    s.netloom(["start", "--name", "mixed", "d2"]).run().ok();
+    s.deploy(&file);
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.1.2").contains("1 packets received"));
+    s.gone(&file);
+}
+
+#[test]
+fn routes_guests_and_input() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::start(&mut s);
+    let text = MIXED.replace(
+        "links:\n",
+        "  guest: {kind: linux, image: e2e/busybox:latest, runtime: docker, network-mode: 'container:d1'}\nlinks:\n",
+    );
+    let file = s.lab("mixed", &text);
+    s.deploy(&file);
+    s.asks(&file, "d1", "ip route replace default via 10.0.0.2 dev eth1");
+    docker(&s, "restart -t 0 clab-mixed-d1");
+    eventually("the route is back", 5, || {
+        within(&s, "clab-mixed-d1", "ip route show default").contains("via 10.0.0.2 dev eth1")
+    });
+    eventually("who shares its network is there again", 10, || {
+        s.exec(&file, "guest", "ip addr show eth1").stdout.contains("10.0.0.1/24")
+    });
+    // Much in and much out at once.
+    let line = format!(
+        "head -c 3000000 /dev/zero | {} exec --topo={} d1 -- sh -c 'head -c 3000000 /dev/zero; wc -c >&2' | wc -c",
+        netloom_e2e::binary::netloom().display(),
+        file.display()
+    );
+    let done = s.run("sh").args(["-c", &line]).within(30).run().ok();
+    assert_eq!(done.stdout.trim(), "3000000");
+    assert!(done.stderr.contains("3000000"), "{}", done.stderr);
+    let done = s.exec(&file, "d1", "exit 5");
+    assert_eq!(done.code, 5);
+    let none = s.with("exec", &file, &["d1", "--", "no-such-program"]).run();
+    assert_eq!(none.code, 127, "{none}");
+    s.gone(&file);
+    // A node Docker runs cannot share what Docker has not made.
+    let wrong = text.replace("container:d1", "container:n1");
+    let file = s.lab("mixed", &wrong);
+    let done = s.with("deploy", &file, &["--plain"]).run();
+    assert_eq!(done.code, 3);
+    done.says("Docker cannot have node `guest` share the network of `n1`");
+    s.assert_clean();
+}
+
+#[test]
+fn labs_without_docker_nodes_need_no_docker() {
+    let mut s = Sandbox::new();
+    let mut daemon = Docker::start(&mut s);
+    let both = s.lab("mixed", MIXED);
+    s.deploy(&both);
+    daemon.daemon.kill();
+    let alone = s.lab(
+        "alone",
+        "
+nodes: {a: {kind: linux, image: e2e/busybox:latest}, b: {kind: linux, image: e2e/busybox:latest}}
+",
+    );
+    s.deploy(&alone);
+    assert!(s.asks(&alone, "a", "ping -c1 -W2 b").contains("1 packets received"));
+    let all = s.netloom(["inspect", "--all"]).run().ok().stdout;
+    assert!(all.contains("unknown") && all.contains("clab-alone-a"), "{all}");
+    s.destroy(&alone);
+    daemon.daemon.restart();
+    s.with("destroy", &both, &["--cleanup"]).within(60).run().ok();
+    assert_eq!(docker(&s, "ps -aq"), "");
+    assert_eq!(docker(&s, "network ls -q --filter name=clab"), "");
 }

@@ -152,3 +152,44 @@ fn certificates() {
     done.says("the authority's key: it is not that of the certificate");
     s.assert_clean();
 }
+
+#[test]
+fn words_that_would_be_lines_of_their_own() {
+    let mut s = Sandbox::new();
+    // What else is in the file need not be text of our kind, and it may be a link.
+    let real = s.file("real-hosts", "");
+    fs::write(&real, b"127.0.0.1\tlocalhost\n192.0.2.1\tmine # \xe9\n").unwrap();
+    let hosts = s.etc_dir().join("hosts");
+    fs::remove_file(&hosts).unwrap();
+    std::os::unix::fs::symlink(&real, &hosts).unwrap();
+    s.remember();
+    let before = fs::read(&real).unwrap();
+    let file = s.lab(
+        "words",
+        "
+nodes:
+  a:
+    kind: linux
+    image: e2e/busybox:latest
+    aliases: [\"al\\n6.6.6.6 bank.example\", fine]
+    credentials: {username: \"u\\n\\tProxyCommand touch /tmp/pwned\"}
+",
+    );
+    s.with("deploy", &file, &["--plain"]).within(60).run();
+    let now = String::from_utf8_lossy(&fs::read(&real).unwrap()).into_owned();
+    assert!(!now.contains("bank.example"), "{now}");
+    let ssh = fs::read_dir(s.etc_dir().join("ssh/ssh_config.d")).unwrap().flatten().next();
+    let ssh = ssh.map(|e| fs::read_to_string(e.path()).unwrap()).unwrap_or_default();
+    assert!(!ssh.contains("ProxyCommand"), "{ssh}");
+    s.with("destroy", &file, &["--cleanup"]).run();
+    assert_eq!(fs::read(&real).unwrap(), before);
+    assert!(fs::symlink_metadata(&hosts).unwrap().is_symlink());
+    // A lab directory that leads elsewhere.
+    fs::create_dir(s.lab_dir().join("victim")).unwrap();
+    std::os::unix::fs::symlink("victim", s.lab_dir().join("clab-out")).unwrap();
+    let file = s.lab("out", TWO);
+    let done = s.with("deploy", &file, &["--plain"]).within(60).run();
+    assert_ne!(done.code, 0);
+    done.says("clab-out is a link");
+    assert_eq!(fs::read_dir(s.lab_dir().join("victim")).unwrap().count(), 0);
+}

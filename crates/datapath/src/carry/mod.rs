@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::netns::Netns;
 use crate::socket::{Request, Socket};
 use crate::{link, observe, sysctl};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use nix::errno::Errno;
-use raw::{Message, Raw};
+use raw::{Message, Raw, number};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -53,10 +53,8 @@ const ON_LINK: u32 = 4;
 const QDISC_BYTES: usize = 20;
 const QDISC_INDEX: usize = 4;
 const QDISC_HANDLE: usize = 8;
-const QDISC_PARENT: usize = 12;
 const QDISC_KIND: u16 = 1;
 const QDISC_OPTIONS: u16 = 2;
-const QDISC_ROOT: u32 = 0xffff_ffff;
 
 /// What of an interface is lost on the way, and said again afterwards.
 struct Saved {
@@ -66,6 +64,8 @@ struct Saved {
     master: Option<String>,
     addresses: Vec<Message>,
     qdiscs: Vec<Message>,
+    /// What is there and cannot be carried.
+    lost: Vec<String>,
 }
 
 /// Interfaces that were carried, and what could not be put back.
@@ -73,34 +73,45 @@ struct Saved {
 pub struct Carried {
     /// Names of those that are in the new place now.
     pub names: Vec<String>,
-    /// What went wrong with them there; the rest of what they had is there.
+    /// Names of those that are in the old place still.
+    pub left: Vec<String>,
+    /// Why these could not be moved, and what could not be put back of the others.
     pub failures: Vec<Error>,
+    /// What was left behind of them that a link works without.
+    pub lost: Vec<String>,
 }
 
-/// Carries interfaces that are in `from` into `to`; those that are not there are left out. An error
-/// says that not all could be moved. Routes that cannot be made in the new place are left out: they
-/// led over an interface that is not carried.
+/// Carries interfaces that are in `from` into `to`; those that are not there are left out. One that
+/// cannot be moved stays, and is among the failures. Routes whose way is not carried are left out.
 pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Carried> {
     let mut old = Socket::open_in(from)?;
     let mut new = Socket::open_in(to)?;
     let (mut old_raw, mut new_raw) = (Raw::open_in(from)?, Raw::open_in(to)?);
     let saved = save(&mut old, &mut old_raw, names)?;
     let routes = routes(&mut old_raw, &saved)?;
+    let mut out = Carried::default();
     let mut places = HashMap::new();
     for each in &saved {
-        shift(&mut old, each, to)?;
-        places.insert(each.index, link::index(&mut new, &each.name)?);
+        match shift(&mut old, each, to).and_then(|()| link::index(&mut new, &each.name)) {
+            Ok(index) => drop(places.insert(each.index, index)),
+            // It went meanwhile, and its link with it.
+            Err(e) if e.errno() == Some(Errno::ENODEV) => {}
+            Err(e) => {
+                out.left.push(each.name.clone());
+                out.failures.push(e);
+            }
+        }
     }
-    let mut failures = Vec::new();
     for each in &saved {
-        let index = places[&each.index];
+        let Some(&index) = places.get(&each.index) else { continue };
+        out.names.push(each.name.clone());
         if let Err(e) = settle(&mut new, each) {
-            failures.push(e);
+            out.failures.push(e);
         }
         for address in &each.addresses {
             if let Err(errno) = put_address(&mut new_raw, to, each, index, address) {
                 let subject = new.subject(&each.name);
-                failures.push(Error::kernel("put back an address of", subject, errno));
+                out.failures.push(Error::kernel("put back an address of", subject, errno));
             }
         }
         for qdisc in &each.qdiscs {
@@ -109,22 +120,24 @@ pub fn carry(from: &Netns, to: &Netns, names: &[&str]) -> Result<Carried> {
             match new_raw.say(NEW_QDISC, NLM_F_CREATE | NLM_F_REPLACE, &qdisc) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => {
+                    let kind = text(qdisc.get(QDISC_KIND));
                     let subject = new.subject(&each.name);
-                    failures.push(Error::kernel(
-                        "put back a queueing discipline of",
-                        subject,
-                        errno,
-                    ));
+                    out.lost.push(format!("queueing discipline {kind} of {subject}: {errno}"));
                 }
             }
         }
+        out.lost
+            .extend(each.lost.iter().map(|what| format!("{what} of {}", new.subject(&each.name))));
     }
     for mut route in routes {
         moved(&mut route, &places);
-        // One that led on over an interface that stays behind leads nowhere here.
-        let _ = new_raw.say(NEW_ROUTE, NLM_F_CREATE | NLM_F_EXCL, &route);
+        // What was made by hand wins over what the runtime has made, as a default route.
+        match new_raw.say(NEW_ROUTE, NLM_F_CREATE | NLM_F_REPLACE, &route) {
+            Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => {}
+            Err(errno) => out.lost.push(format!("a route in {}: {errno}", to.label())),
+        }
     }
-    Ok(Carried { names: saved.into_iter().map(|s| s.name).collect(), failures })
+    Ok(out)
 }
 
 /// Bridge and state.
@@ -189,17 +202,15 @@ fn save(old: &mut Socket, raw: &mut Raw, names: &[&str]) -> Result<Vec<Saved>> {
         let Some(found) = links.iter().find(|l| l.name == *name) else { continue };
         let master = found.master.and_then(|m| links.iter().find(|l| l.index == m));
         let of = |m: &&Message| m.fixed_number(ADDRESS_INDEX) == found.index;
+        let of_link = || qdiscs.iter().filter(|m| m.fixed_number(QDISC_INDEX) == found.index);
         out.push(Saved {
             name: found.name.clone(),
             index: found.index,
             up: found.up,
             master: master.map(|m| m.name.clone()),
             addresses: addresses.iter().filter(of).filter_map(address).collect(),
-            qdiscs: qdiscs
-                .iter()
-                .filter(|m| m.fixed_number(QDISC_INDEX) == found.index)
-                .filter_map(qdisc)
-                .collect(),
+            qdiscs: of_link().filter_map(qdisc).collect(),
+            lost: of_link().filter_map(unknown).collect(),
         });
     }
     Ok(out)
@@ -213,21 +224,36 @@ fn address(seen: &Message) -> Option<Message> {
         return None;
     }
     message.set(ADDRESS_FLAGS, flags | NO_DAD);
-    message.attributes.retain(|(kind, _)| *kind != ADDRESS_LIFETIME);
+    message.attributes.retain(|(kind, _)| number(*kind) != ADDRESS_LIFETIME);
     Some(message)
+}
+
+/// Queueing disciplines that are all in one message: they have no classes and no filters.
+const WHOLE: [&str; 10] =
+    ["bfifo", "cake", "codel", "fq", "fq_codel", "netem", "pfifo", "red", "sfq", "tbf"];
+
+/// What somebody set up that is more than one message.
+fn unknown(seen: &Message) -> Option<String> {
+    let kind = text(seen.get(QDISC_KIND));
+    let own_choice = seen.fixed_number(QDISC_HANDLE) == 0;
+    (!own_choice && !WHOLE.contains(&kind.as_str()))
+        .then(|| format!("queueing discipline {kind}, with classes or filters,"))
+}
+
+/// The text of an attribute.
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).trim_end_matches('\0').to_owned()
 }
 
 /// A queueing discipline that is not the kernel's own choice.
 fn qdisc(seen: &Message) -> Option<Message> {
-    let handle = seen.fixed_number(QDISC_HANDLE);
-    let ingress = handle >> 16 == 0xffff && seen.fixed_number(QDISC_PARENT) != QDISC_ROOT;
-    if handle == 0 || ingress {
+    if seen.fixed_number(QDISC_HANDLE) == 0 || unknown(seen).is_some() {
         return None;
     }
     let mut message = seen.clone();
     // Its counter of users stands there.
     message.set_fixed(QDISC_BYTES - 4, 0);
-    message.attributes.retain(|(kind, _)| matches!(*kind, QDISC_KIND | QDISC_OPTIONS));
+    message.attributes.retain(|(kind, _)| matches!(number(*kind), QDISC_KIND | QDISC_OPTIONS));
     Some(message)
 }
 
@@ -253,7 +279,7 @@ fn routes(raw: &mut Raw, saved: &[Saved]) -> Result<Vec<Message>> {
         .filter(|m| m.get(ROUTE_NEXTHOP).is_none())
         .collect();
     for message in &mut list {
-        message.attributes.retain(|(kind, _)| *kind != ROUTE_CACHE);
+        message.attributes.retain(|(kind, _)| number(*kind) != ROUTE_CACHE);
         let flags = message.fixed_number(ROUTE_FLAGS) & ON_LINK;
         message.set_fixed(ROUTE_FLAGS, flags);
     }
@@ -283,7 +309,7 @@ fn moved(route: &mut Message, places: &HashMap<u32, u32>) {
     if let Some(out) = route.number(ROUTE_OUT) {
         route.set(ROUTE_OUT, place(out));
     }
-    if let Some((_, hops)) = route.attributes.iter_mut().find(|(k, _)| *k == ROUTE_HOPS) {
+    if let Some((_, hops)) = route.attributes.iter_mut().find(|(k, _)| number(*k) == ROUTE_HOPS) {
         for (at, index) in hop_indices(hops) {
             hops[at..at + 4].copy_from_slice(&place(index).to_ne_bytes());
             // Whether it was alive there says nothing.

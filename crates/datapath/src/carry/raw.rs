@@ -14,6 +14,11 @@ const DONE: u16 = 3;
 /// An attribute: its number and its bytes.
 pub(super) type Attribute = (u16, Vec<u8>);
 
+/// The number of an attribute without the two bits that say how it is written.
+pub(super) fn number(kind: u16) -> u16 {
+    kind & 0x3fff
+}
+
 /// A message: the fixed part and the attributes.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
@@ -28,9 +33,8 @@ impl Message {
         let mut attributes = Vec::new();
         while rest.len() >= 4 {
             let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-            // The two top bits say how it is written, not what it is.
-            let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
-            attributes.push((kind, rest.get(4..length)?.to_vec()));
+            attributes
+                .push((u16::from_ne_bytes([rest[2], rest[3]]), rest.get(4..length)?.to_vec()));
             rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
         Some(Message { fixed: bytes[..fixed].to_vec(), attributes })
@@ -50,7 +54,7 @@ impl Message {
 
     /// The bytes of an attribute.
     pub fn get(&self, kind: u16) -> Option<&[u8]> {
-        self.attributes.iter().find(|(k, _)| *k == kind).map(|(_, v)| v.as_slice())
+        self.attributes.iter().find(|(k, _)| number(*k) == kind).map(|(_, v)| v.as_slice())
     }
 
     /// An attribute that is a number.
@@ -60,7 +64,7 @@ impl Message {
 
     /// Sets an attribute that is a number.
     pub fn set(&mut self, kind: u16, value: u32) {
-        self.attributes.retain(|(k, _)| *k != kind);
+        self.attributes.retain(|(k, _)| number(*k) != kind);
         self.attributes.push((kind, value.to_ne_bytes().to_vec()));
     }
 

@@ -99,7 +99,22 @@ fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
 
 fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     let Some(other) = node.shares_namespace_of() else { return };
-    let inside = lab.nodes.iter().any(|n| n.name == other || n.long_name == other);
+    let owner = lab.nodes.iter().find(|n| n.name == other || n.long_name == other);
+    let inside = owner.is_some();
+    let own = netloom_plan::runs(node).own_namespaces();
+    let shares = owner.is_some_and(|o| netloom_plan::runs(o).own_namespaces());
+    if own && !shares && (inside || situation.others.contains_key(other)) {
+        let what = format!(
+            "Docker cannot have node `{}` share the network of `{other}`, which it does not run",
+            node.name
+        );
+        found.push(
+            Diagnostic::error("runtime", what)
+                .at(node.span_of("network-mode"))
+                .hint("give both nodes the same `runtime`"),
+        );
+        return;
+    }
     if inside || situation.others.contains_key(other) {
         return;
     }
