@@ -20,10 +20,16 @@ impl Docker {
 
     /// As [`Docker::start`], with more arguments.
     pub fn with(s: &mut Sandbox, arguments: &[&str]) -> Docker {
-        let daemon = Dockerd::with(arguments);
-        s.set("DOCKER_HOST", format!("unix://{}", daemon.socket().display()));
+        let docker = Self::empty(s, arguments);
         let archive = archive(s);
         s.run("docker").args(["load", "-q", "-i"]).args([archive]).run().ok();
+        docker
+    }
+
+    /// As [`Docker::with`], without an image.
+    pub fn empty(s: &mut Sandbox, arguments: &[&str]) -> Docker {
+        let daemon = Dockerd::with(arguments);
+        s.set("DOCKER_HOST", format!("unix://{}", daemon.socket().display()));
         s.remember();
         Docker { daemon }
     }

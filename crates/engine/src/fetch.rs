@@ -60,9 +60,9 @@ impl Engine {
             }
             let begun = Instant::now();
             if let Some(daemon) = daemon {
-                match have_pulled(&daemon, &reference, options.interrupted) {
-                    Ok(()) => report.event(Event::Note(format!(
-                        "{}: pulled by {} in {:.1} s",
+                match give(&store, &daemon, &reference, node, options.interrupted) {
+                    Ok(how) => report.event(Event::Note(format!(
+                        "{}: {how} {} in {:.1} s",
                         reference.short(),
                         daemon.program().title(),
                         begun.elapsed().as_secs_f64()
@@ -142,6 +142,29 @@ fn wanted<'a>(
         }
     }
     Ok(out)
+}
+
+/// Gives a daemon an image: the one that is in our store, or what it pulls itself. Says how.
+fn give(
+    store: &Store,
+    daemon: &Daemon,
+    reference: &Reference,
+    node: &Node,
+    interrupted: fn() -> bool,
+) -> Result<&'static str, EngineError> {
+    let ours = store.resolve(reference)?;
+    let Some(image) = ours.filter(|_| node.image_pull_policy != PullPolicy::Always) else {
+        have_pulled(daemon, reference, interrupted)?;
+        return Ok("pulled by");
+    };
+    let (reader, mut writer) = std::io::pipe()?;
+    let (store, reference) = (store.clone(), reference.clone());
+    let saving = std::thread::spawn(move || store.save(&image, &reference, &mut writer));
+    let loaded = daemon.load(reader);
+    // What the daemon says matters more than that it took no more.
+    loaded?;
+    saving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok("given to")
 }
 
 /// Has a daemon pull an image.

@@ -3,6 +3,7 @@
 mod config;
 mod digest;
 mod error;
+mod export;
 mod image;
 mod import;
 mod platform;

@@ -289,7 +289,7 @@ impl Store {
         self.root.join("layers").join(layer)
     }
 
-    fn config_path(&self, id: &Digest) -> PathBuf {
+    pub(crate) fn config_path(&self, id: &Digest) -> PathBuf {
         self.root.join("configs").join(format!("{}.json", id.hex()))
     }
 

@@ -186,3 +186,71 @@ fn a_full_disk_leaves_the_store_as_it_was() {
 fn the_host_is_an_image() {
     assert_eq!(Image::host().layers, [Path::new("/")]);
 }
+
+/// What there is to see of a tree: names, kinds, modes, owners, devices, links, times, attributes,
+/// contents.
+fn described(layer: &Path) -> String {
+    let script = r#"
+import hashlib, os, stat, sys
+top = sys.argv[1]
+for folder, folders, files in sorted(os.walk(top)):
+    for name in sorted(folders + files):
+        path = os.path.join(folder, name)
+        s = os.lstat(path)
+        device = s.st_rdev if stat.S_ISCHR(s.st_mode) or stat.S_ISBLK(s.st_mode) else 0
+        # When something was hidden is told by nobody.
+        when = 0 if stat.S_ISCHR(s.st_mode) and device == 0 else int(s.st_mtime)
+        if stat.S_ISDIR(s.st_mode): when = 0
+        text = os.readlink(path) if stat.S_ISLNK(s.st_mode) else ""
+        if stat.S_ISREG(s.st_mode): text = hashlib.sha256(open(path, "rb").read()).hexdigest()
+        links = s.st_nlink if stat.S_ISREG(s.st_mode) else 1
+        own = [a for a in os.listxattr(path, follow_symlinks=False)]
+        own = [(a, os.getxattr(path, a, follow_symlinks=False)) for a in sorted(own)]
+        print(path[len(top):], oct(s.st_mode), s.st_uid, s.st_gid, device, when, links, text, own)
+"#;
+    let out = build::run(layer, "python3", &["-c", script, layer.to_str().expect("text")]);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[test]
+fn what_is_saved_comes_back_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = Store::open(directory.path().join("one")).expect("opens");
+    let other = Store::open(directory.path().join("two")).expect("opens");
+    let upper = Tar::new()
+        .file("tmp/x", b"x")
+        .file("etc/.wh.hostname", b"")
+        .directory("srv", 0o2755)
+        .file("srv/.wh..wh..opq", b"")
+        .file("srv/kept", b"kept")
+        .end();
+    let image = OciImage { architecture: "amd64", layers: vec![rootfs().end(), upper] };
+    let image = import(&store, "lab/x:1", docker_archive(&[], &image));
+    // Things an archive of a real image has.
+    let root = &image.layers[1];
+    let script = "cd \"$1\" && mkdir -p odd && echo one > odd/first && ln odd/first odd/second && \
+                  ln -s ../etc/hostname odd/link && mkfifo odd/pipe && mknod odd/null c 1 3 && \
+                  chmod 4755 odd/first && chown 12:34 odd/pipe && truncate -s 3M odd/sparse && \
+                  python3 -c 'import os; os.setxattr(\"odd/sparse\", \"user.note\", b\"hello\")' && \
+                  touch -d @1000000000 odd/first; mkdir -p odd/$(printf 'x%.0s' $(seq 120)) && \
+                  echo deep > odd/$(printf 'x%.0s' $(seq 120))/file";
+    build::run(root, "sh", &["-c", script, "sh", root.to_str().expect("text")]);
+    let mut archive = Vec::new();
+    store.save(&image, &reference("lab/x:1"), &mut archive).expect("saves");
+    let mut again = Vec::new();
+    store.save(&image, &reference("lab/x:1"), &mut again).expect("saves");
+    assert!(archive == again, "the same image is packed the same way");
+    let done = other.import_reader(Cursor::new(archive), "test", &ImportOptions::default());
+    let back = done.expect("imports").images.remove(0);
+    assert_eq!(back.reference, Some(reference("lab/x:1")));
+    assert_eq!(back.config, image.config);
+    assert_eq!(back.layers.len(), 2);
+    for (ours, theirs) in image.layers.iter().zip(&back.layers) {
+        assert_eq!(described(theirs), described(ours));
+    }
+    let shown = described(&back.layers[0]);
+    assert!(shown.contains("trusted.overlay.opaque"), "{shown}");
+    let shown = described(&back.layers[1]);
+    assert!(shown.contains("user.note") && shown.contains("0o104755"), "{shown}");
+    assert_eq!(std::fs::read_dir(store.root().join("tmp")).expect("tmp").count(), 0);
+}

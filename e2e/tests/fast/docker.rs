@@ -496,3 +496,27 @@ nodes: {a: {kind: linux, image: e2e/busybox:latest}, b: {kind: linux, image: e2e
     assert_eq!(docker(&s, "ps -aq"), "");
     assert_eq!(docker(&s, "network ls -q --filter name=clab"), "");
 }
+
+#[test]
+fn images_go_both_ways() {
+    let mut s = Sandbox::new();
+    let _docker = Docker::empty(&mut s, &[]);
+    // What is in our store is given to Docker.
+    let file = s.lab("mixed", MIXED);
+    s.deploy(&file);
+    assert!(docker(&s, "images").contains("e2e/busybox"));
+    assert!(s.asks(&file, "d1", "ping -c1 -W2 10.0.0.2").contains("1 packets received"));
+    s.destroy(&file);
+    // What Docker has is taken from there.
+    docker(&s, "tag e2e/busybox:latest only.test/in-docker:7");
+    let taken = s.lab("taken", "\nnodes: {a: {kind: linux, image: 'only.test/in-docker:7'}}\n");
+    s.deploy(&taken).says("taken from Docker");
+    s.asks(&taken, "a", "true");
+    s.destroy(&taken);
+    s.netloom(["image", "remove", "only.test/in-docker:7"]).run().ok();
+    // And by file.
+    s.netloom(["image", "save", "e2e/busybox:latest", "-o", "saved.tar"]).run().ok();
+    docker(&s, "image rm -f e2e/busybox:latest only.test/in-docker:7");
+    docker(&s, "load -i saved.tar");
+    assert!(docker(&s, "images").contains("e2e/busybox"));
+}

@@ -2,10 +2,11 @@
 
 use crate::say::{say, show};
 use crate::{context, output};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use netloom_image::{ConfigOverrides, Image, ImportOptions, Reference, Store};
 use netloom_registry::{Progress, Settings, pull};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 /// What is done with images.
@@ -40,6 +41,14 @@ pub enum Verb {
         /// The file; standard input without it.
         #[arg(short, long, default_value = "-")]
         input: PathBuf,
+    },
+    /// Write an image as `docker save` does.
+    Save {
+        /// Its name.
+        reference: String,
+        /// The file; standard output without it.
+        #[arg(short, long, default_value = "-")]
+        output: PathBuf,
     },
     /// Remove images that have no name any more and that no node uses.
     Prune,
@@ -124,6 +133,24 @@ pub fn run(verb: Verb, plain: bool) -> Result<u8> {
         Verb::Load { input } => {
             let done = store.import(&input, &ImportOptions::default()).map_err(hinted)?;
             done.images.iter().for_each(|image| show!("{}", shown(image)));
+        }
+        Verb::Save { reference: name, output } => {
+            let image = known(&store, &name)?;
+            let name = reference(&name)?;
+            if output == std::path::Path::new("-") {
+                if std::io::stdout().is_terminal() {
+                    return Err(anyhow!("an archive is no text: name a file with --output"));
+                }
+                store.save(&image, &name, &mut std::io::stdout().lock()).map_err(hinted)?;
+            } else {
+                let mut file = std::io::BufWriter::new(
+                    std::fs::File::create(&output)
+                        .with_context(|| format!("make {}", output.display()))?,
+                );
+                store.save(&image, &name, &mut file).map_err(hinted)?;
+                file.flush().with_context(|| format!("write {}", output.display()))?;
+                say!("{}: {}", name.short(), output.display());
+            }
         }
         Verb::List { format } => list(&store, &format)?,
         Verb::Prune => {

@@ -149,6 +149,10 @@ impl Job {
         for (name, from) in &self.case.inputs {
             fs::copy(from, at("topo").join(name)).with_context(|| from.display().to_string())?;
         }
+        for base in [self.scratch.clone(), at("user")] {
+            fs::create_dir_all(base.join("host-etc"))?;
+            fs::write(base.join("host-etc/hosts"), "127.0.0.1\tlocalhost\n")?;
+        }
         chown(at("user"), Some(NOBODY), Some(NOBODY))?;
         run("cp", &["-a", &self.images.to_string_lossy(), &at("state").to_string_lossy()])?;
         let layers = format!(
@@ -187,6 +191,8 @@ impl Job {
             .env("NETLOOM_STATE_DIR", base.join("state"))
             .env("NETLOOM_RUN_DIR", base.join("run"))
             .env("NETLOOM_NETNS_DIR", base.join("netns"))
+            // Names of labs on the host are no matter of errors.
+            .env("NETLOOM_ETC_DIR", base.join("host-etc"))
             .env("OVS_RUNDIR", base.join("ovs"));
         command
     }
