@@ -23,6 +23,7 @@ impl Docker {
         let docker = Self::empty(s, arguments);
         let archive = archive(s);
         s.run("docker").args(["load", "-q", "-i"]).args([archive]).run().ok();
+        s.remember();
         docker
     }
 

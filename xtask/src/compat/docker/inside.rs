@@ -124,7 +124,8 @@ impl Place {
     fn image(&mut self, container: &Json) -> Result<()> {
         let name = container["config"]["Image"].as_str().unwrap_or_default().to_owned();
         let config = &container["image_config"];
-        if name.is_empty() || !self.images.insert(format!("{name} {config}")) {
+        let args = &container["path_args"];
+        if name.is_empty() || !self.images.insert(format!("{name} {config} {args}")) {
             return Ok(());
         }
         let s = &self.sandbox;
@@ -138,6 +139,16 @@ impl Place {
             let bash = root.join("bin/bash");
             fs::write(&bash, "#!/bin/sh\nexec sh \"$@\"\n")?;
             fs::set_permissions(&bash, fs::Permissions::from_mode(0o755))?;
+        }
+        // Programs that a command names stand in for those of the image.
+        let words = container["path_args"].to_string();
+        for word in words.split(|c: char| c.is_whitespace() || "\",;'[]".contains(c)) {
+            let program = root.join(word.trim_start_matches('/'));
+            let named = word.starts_with('/') && word.contains("init") && !word.contains("wait");
+            if named && !program.exists() && !word.contains("$TOPO_DIR") {
+                fs::create_dir_all(program.parent().context("a folder")?)?;
+                fs::copy(root.join("usr/local/bin/standin"), &program)?;
+            }
         }
         let mut archive = Vec::new();
         busybox::configured(&root, &name, config, &mut archive);

@@ -51,7 +51,11 @@ fn of_file(path: &str, file: &Json, out: &mut BTreeMap<String, String>) {
         let path = format!("{path}:{fact}");
         let text = || {
             let lines = value.as_array().into_iter().flatten().filter_map(Json::as_str);
-            lines.collect::<Vec<_>>().join("\n")
+            // Whose a text is belongs to the text, and ours are ours.
+            let words = |l: &&str| {
+                !["Copyright", "Licensed under", "SPDX-License"].iter().any(|w| l.contains(w))
+            };
+            lines.filter(words).collect::<Vec<_>>().join("\n")
         };
         match fact.as_str() {
             // What JSON says counts, not how it is laid out.
