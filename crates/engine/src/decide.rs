@@ -9,7 +9,7 @@ use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
 use crate::runtimes::Runtimes;
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, daemon_network, digest, files, heal, honour, hosts};
+use crate::{Engine, EngineError, daemon_network, digest, files, heal, honour, hosts, outputs};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
@@ -185,7 +185,11 @@ impl Engine {
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let resolvers = hosts::resolvers(&resolv);
         let bridge = decision.planned.network.as_ref().map(|n| n.bridge.clone());
-        let extra = hosts::extra(lab, &decision.planned.objects);
+        let extra = match daemon_network::needed(lab) {
+            true => hosts::extra(lab, &decision.planned.objects),
+            false => Vec::new(),
+        };
+        let keys = outputs::public_keys(&options.home);
         let by_name: HashMap<&str, &netloom_plan::NodeObject> =
             decision.planned.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         for (node, object) in lab.nodes.iter().zip(&decision.planned.objects.nodes) {
@@ -202,7 +206,8 @@ impl Engine {
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
             let certificate = decision.certificates.of_node(&node.name);
-            let files = match files::render(lab, node, addressed, ends, certificate, options) {
+            let files = match files::render(lab, node, addressed, ends, certificate, &keys, options)
+            {
                 Ok(files) => files,
                 Err(why) => {
                     // A missing start-up file has been reported with its place.

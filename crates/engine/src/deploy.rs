@@ -303,7 +303,7 @@ impl Engine {
             let apply = Apply { engine: self, lab, options, report, decision: &decision, runtimes };
             done = apply.run(&mut record, &names)?;
         }
-        let states = match self.existing(&lab.name)? {
+        let states = match self.runtimes(&record)? {
             Some(runtimes) => runtimes.states(&record.runtimes())?,
             None => HashMap::new(),
         };

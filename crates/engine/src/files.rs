@@ -1,7 +1,7 @@
 //! Files of a node on disk that its kind generates.
 
+use crate::EngineError;
 use crate::deploy::DeployOptions;
-use crate::{EngineError, outputs};
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
@@ -18,6 +18,7 @@ pub fn render(
     object: &NodeObject,
     links: &[usize],
     certificate: Option<Certificate>,
+    keys: &[String],
     options: &DeployOptions,
 ) -> Result<NodeFiles, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
@@ -43,7 +44,7 @@ pub fn render(
         gateways: object.mgmt.as_ref().map(|m| m.gateways.clone()).unwrap_or_default(),
         system_mac: mac.unwrap_or_default(),
         certificate,
-        ssh_keys: outputs::public_keys(&options.home),
+        ssh_keys: keys.to_vec(),
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
         home: options.home.clone(),
         environment: options.environment.clone(),

@@ -3,6 +3,7 @@
 use netloom_plan::{Attachment, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, Objects};
 use netloom_topology::{Lab, Link, Node};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// The document; `keys` are public keys of ssh.
@@ -19,8 +20,9 @@ pub fn topology_data(
         let node = &lab.nodes[at];
         nodes.insert(node.name.clone(), described(index, node, &objects.nodes[at], lab, network));
     }
+    let written: HashMap<String, &Link> = lab.links.iter().map(|l| (id(l), l)).collect();
     let links: Vec<Value> =
-        objects.links.iter().map(|l| link(l, written(lab, l), network)).collect();
+        objects.links.iter().map(|l| link(l, written.get(&l.id).copied(), network)).collect();
     json!({
         "name": lab.name,
         "type": "clab",
@@ -129,13 +131,11 @@ fn ports(object: &NodeObject) -> Vec<Value> {
     out
 }
 
-/// The link as the file has it.
-fn written<'a>(lab: &'a Lab, object: &LinkObject) -> Option<&'a Link> {
-    lab.links.iter().find(|l| {
-        let ends = l.endpoints.iter();
-        let id: Vec<String> = ends.map(|e| format!("{}:{}", e.node.word(), e.interface)).collect();
-        id.join(" ") == object.id
-    })
+/// What a link of the file is called in the plan.
+fn id(link: &Link) -> String {
+    let ends = link.endpoints.iter();
+    let ends: Vec<String> = ends.map(|e| format!("{}:{}", e.node.word(), e.interface)).collect();
+    ends.join(" ")
 }
 
 fn link(object: &LinkObject, written: Option<&Link>, network: Option<&Network>) -> Value {

@@ -22,6 +22,8 @@ const START: Duration = Duration::from_secs(120);
 const MARGIN: Duration = Duration::from_secs(60);
 /// How long Podman may take to clear away what has ended.
 const CLEARING: Duration = Duration::from_secs(10);
+/// How soon it is asked again.
+const AGAIN: Duration = Duration::from_millis(20);
 /// Containers looked at at once.
 const AT_ONCE: usize = 16;
 
@@ -59,12 +61,8 @@ impl Containers {
             let docker = &self.daemon.docker;
             match docker.inspect_container(name, None::<InspectContainerOptions>).await {
                 Err(e) if status(&e) == Some(404) => return Ok(None),
-                // Podman's word for one that has ended and is still being cleared away: its exit
-                // code is not known yet.
-                Err(Error::JsonDataError { message, .. })
-                    if message.contains("`stopped`") && tokio::time::Instant::now() < until =>
-                {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(e) if clearing(&e) && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Err(e) => return Err(e),
                 Ok(answer) => {
@@ -85,6 +83,12 @@ impl Containers {
     fn check(&self, name: &str) -> Result<(), RuntimeError> {
         self.state(name).map(drop)
     }
+}
+
+/// Podman's word for a container that has ended and is still being cleared away, which the library
+/// does not know; its exit code is not known yet either.
+fn clearing(e: &Error) -> bool {
+    matches!(e, Error::JsonDataError { message, .. } if message.contains("`stopped`"))
 }
 
 impl Runtime for Containers {
@@ -203,7 +207,15 @@ impl Runtime for Containers {
         };
         let docker = &self.daemon.docker;
         let found = self.daemon.ask("list containers", async {
-            let list = docker.list_containers(Some(options)).await?;
+            let until = tokio::time::Instant::now() + CLEARING;
+            let list = loop {
+                match docker.list_containers(Some(options.clone())).await {
+                    Err(e) if clearing(&e) && tokio::time::Instant::now() < until => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    other => break other?,
+                }
+            };
             let ids = list.into_iter().filter_map(|c| c.id);
             let looks = ids.map(async |id| self.look(&id).await);
             futures_util::stream::iter(looks).buffered(AT_ONCE).try_collect::<Vec<_>>().await
