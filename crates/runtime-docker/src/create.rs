@@ -60,9 +60,13 @@ pub(crate) fn body(
         stop_signal: (spec.stop_signal != 0).then(|| spec.stop_signal.to_string()),
         stop_timeout: i64::try_from(spec.stop_grace.as_secs()).ok(),
         healthcheck: spec.healthcheck.as_ref().map(|h| HealthConfig {
-            test: Some(match h.argv.is_empty() {
-                true => vec!["NONE".to_owned()],
-                false => std::iter::once("CMD".to_owned()).chain(h.argv.clone()).collect(),
+            test: Some(match h.argv.as_slice() {
+                [] => vec!["NONE".to_owned()],
+                // As whoever reads the container's configuration knows it.
+                [shell, c, line] if shell == "/bin/sh" && c == "-c" => {
+                    vec!["CMD-SHELL".to_owned(), line.clone()]
+                }
+                argv => std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect(),
             }),
             interval: Some(nanoseconds(h.interval)),
             timeout: Some(nanoseconds(h.timeout)),
