@@ -22,6 +22,8 @@ struct Wanted<'a> {
     node: &'a Node,
     /// Who is to have it, unless it is our own store.
     daemon: Option<Arc<Daemon>>,
+    /// Asked for from its registry whatever is here.
+    always: bool,
 }
 
 impl Engine {
@@ -54,13 +56,13 @@ impl Engine {
         let mut failed = Diagnostics::default();
         let settings = Settings::of(&options.environment).map_err(std::io::Error::other)?;
         report.event(Event::Phase("pulling images", wanted.len()));
-        for Wanted { reference, node, daemon } in wanted {
+        for Wanted { reference, node, daemon, always } in wanted {
             if (options.interrupted)() {
                 return Err(EngineError::Interrupted);
             }
             let begun = Instant::now();
             if let Some(daemon) = daemon {
-                match give(&store, &daemon, &reference, node, options.interrupted) {
+                match give(&store, &daemon, &reference, always, options.interrupted) {
                     Ok(how) => report.event(Event::Note(format!(
                         "{}: {how} {} in {:.1} s",
                         reference.short(),
@@ -77,7 +79,11 @@ impl Engine {
                 report.event(Event::Step);
                 continue;
             }
-            match self.take_from_daemons(&store, &reference, options) {
+            let local = match always {
+                true => Ok(None),
+                false => self.take_from_daemons(&store, &reference, options),
+            };
+            match local {
                 Ok(None) => {}
                 Ok(Some(title)) => {
                     let what = format!("{}: taken from {title}", reference.short());
@@ -138,7 +144,7 @@ fn wanted<'a>(
             None => store.resolve(&reference)?.is_some(),
         };
         if !here {
-            out.push(Wanted { reference, node, daemon });
+            out.push(Wanted { reference, node, daemon, always });
         }
     }
     Ok(out)
@@ -149,20 +155,18 @@ fn give(
     store: &Store,
     daemon: &Daemon,
     reference: &Reference,
-    node: &Node,
+    always: bool,
     interrupted: fn() -> bool,
 ) -> Result<&'static str, EngineError> {
-    let ours = store.resolve(reference)?;
-    let Some(image) = ours.filter(|_| node.image_pull_policy != PullPolicy::Always) else {
+    let Some(image) = store.resolve(reference)?.filter(|_| !always) else {
         have_pulled(daemon, reference, interrupted)?;
         return Ok("pulled by");
     };
     let (reader, mut writer) = std::io::pipe()?;
     let (store, reference) = (store.clone(), reference.clone());
     let saving = std::thread::spawn(move || store.save(&image, &reference, &mut writer));
-    let loaded = daemon.load(reader);
     // What the daemon says matters more than that it took no more.
-    loaded?;
+    daemon.load(reader)?;
     saving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     Ok("given to")
 }
@@ -176,8 +180,7 @@ fn have_pulled(
     let name = format!("{}/{}", reference.registry(), reference.repository());
     let digest = reference.digest().map(ToString::to_string);
     let tag = digest.as_deref().or(reference.tag()).unwrap_or("latest");
-    let login =
-        login(reference).map(|(user, password)| Login { user, password, token: String::new() });
+    let login = login(reference).map(|(user, password)| Login { user, password });
     Ok(daemon.pull(&name, tag, login, interrupted)?)
 }
 

@@ -1,6 +1,5 @@
 //! Start, stop and restart of nodes; their namespaces, links and addresses stay.
 
-use crate::apply::owns_namespace;
 use crate::deploy::need_root;
 use crate::error::Failure;
 use crate::exec::{AT_ONCE, Selection};
@@ -116,11 +115,9 @@ impl Engine {
         runtime.start(&node.long_name)?;
         let objects = &record.objects;
         let place = objects.nodes.iter().find(|o| o.name == *name);
-        if let Some(place) = place.filter(|p| p.runs.own_namespaces() && owns_namespace(p)) {
-            for what in self.plumb(&record.name, &runtimes.native, &*runtime, objects, place)? {
-                let what = format!("node {name}: lost at its start: {what}");
-                report.event(Event::Warning(what));
-            }
+        if let Some(place) = place {
+            let runtimes = (&*runtimes.native, &*runtime);
+            self.plumb_started(&record.name, runtimes, objects, place, report)?;
         }
         for command in &node.exec {
             let argv = shlex::split(command).unwrap_or_default();

@@ -5,7 +5,9 @@
 //! carried over with addresses, routes and queueing disciplines, and the new one is kept. What
 //! cannot be carried stays in the old one, which is kept beside until it can.
 
+use crate::apply::owns_namespace;
 use crate::record::{Lock, lock_file};
+use crate::report::{Event, Reporter};
 use crate::{Engine, EngineError, netns_link};
 use netloom_datapath::carry::carry;
 use netloom_datapath::link::bridge::{self, BridgeSpec};
@@ -72,6 +74,27 @@ impl Engine {
             Some(failure) => Err(failure.into()),
             None => Ok(lost),
         }
+    }
+}
+
+impl Engine {
+    /// As [`Engine::plumb`], for a node that was just started; the user hears what it has lost.
+    pub(crate) fn plumb_started(
+        &self,
+        lab: &str,
+        (native, runtime): (&NativeRuntime, &dyn Runtime),
+        objects: &Objects,
+        node: &NodeObject,
+        report: &dyn Reporter,
+    ) -> Result<(), EngineError> {
+        if !(node.runs.own_namespaces() && owns_namespace(node)) {
+            return Ok(());
+        }
+        for what in self.plumb(lab, native, runtime, objects, node)? {
+            let what = format!("node {}: lost at its start: {what}", node.name);
+            report.event(Event::Warning(what));
+        }
+        Ok(())
     }
 }
 

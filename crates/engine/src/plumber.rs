@@ -14,7 +14,6 @@ use crate::{Engine, EngineError};
 use netloom_datapath::carrier::{self, Changes};
 use netloom_datapath::{Netns, Socket};
 use netloom_plan::{Impl, NamespaceOf, NodeObject, Objects, Runs};
-use netloom_runtime_docker::What;
 use nix::poll::PollTimeout;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::collections::BTreeSet;
@@ -112,7 +111,7 @@ fn listen_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError
     };
     let all = || mend(engine, lab, runs, None, 0);
     daemon.watch(&format!("{LAB_LABEL}={lab}"), all, |happened| {
-        if happened.what == What::Started {
+        if happened.action == "start" {
             mend(engine, lab, runs, Some(&happened.name), 0);
         }
         true

@@ -1,6 +1,5 @@
 //! One stage of one node: start, commands, waiting.
 
-use crate::apply::owns_namespace;
 use crate::error::Failure;
 use crate::exec::{run_command, run_on_host};
 use crate::healthy::{Verdict, ended, healthy};
@@ -126,15 +125,8 @@ impl Stages<'_> {
             runtime.create(&spec)?;
         }
         runtime.start(&spec.name)?;
-        if runs.own_namespaces() && owns_namespace(at.object) {
-            let native = &self.runtimes.native;
-            let lost = self.engine.plumb(self.lab, native, &*runtime, self.objects, at.object)?;
-            for what in lost {
-                let what = format!("node {}: lost at its start: {what}", at.node.name);
-                self.report.event(Event::Warning(what));
-            }
-        }
-        Ok(())
+        let runtimes = (&*self.runtimes.native, &*runtime);
+        self.engine.plumb_started(self.lab, runtimes, self.objects, at.object, self.report)
     }
 
     /// The node's own commands. Their failure is shown, and does not end the deploy: files in use

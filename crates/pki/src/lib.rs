@@ -202,11 +202,6 @@ fn der(pem: &str) -> Result<Vec<u8>, PkiError> {
     Ok(block.contents)
 }
 
-/// The text between the lines that say what it is, on one line.
-pub fn body(pem: &str) -> String {
-    pem.lines().filter(|l| !l.starts_with("-----")).map(str::trim).collect()
-}
-
 fn key(bits: usize) -> Result<KeyPair, PkiError> {
     if !SIZES.contains(&bits) {
         return Err(PkiError::KeySize(bits));
@@ -283,7 +278,6 @@ mod tests {
         let mixed = Pair { key: other.key, ..above.clone() };
         assert!(check_authority(&mixed).is_err());
         assert!(!format!("{above:?}").contains("PRIVATE"));
-        assert!(!body(&above.certificate).contains(['-', '\n']));
     }
 
     #[test]

@@ -5,37 +5,16 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use netloom_runtime::RuntimeError;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Something that happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
-    /// What.
-    pub what: What,
-    /// The word the daemon used (`start`, `die`, `exec_create: sh`).
+    /// The daemon's word for it (`start`, `die`, `exec_create: sh`).
     pub action: String,
-    /// The container's number.
-    pub id: String,
     /// The container's name.
     pub name: String,
-    /// Its labels, and what else the daemon says.
-    pub attributes: BTreeMap<String, String>,
-    /// When, in nanoseconds since 1970.
-    pub at: i64,
-}
-
-/// Kinds of what can happen that matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// Its first process was started.
-    Started,
-    /// Its first process ended.
-    Ended,
-    /// It was removed.
-    Removed,
-    /// Anything else.
-    Other,
 }
 
 impl Daemon {
@@ -83,21 +62,9 @@ impl Daemon {
 }
 
 fn read(event: EventMessage) -> Happened {
-    let actor = event.actor.unwrap_or_default();
-    let attributes: BTreeMap<String, String> =
-        actor.attributes.unwrap_or_default().into_iter().collect();
-    let action = event.action.unwrap_or_default();
+    let mut attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
     Happened {
-        what: match action.as_str() {
-            "start" => What::Started,
-            "die" | "died" => What::Ended,
-            "destroy" | "remove" => What::Removed,
-            _ => What::Other,
-        },
-        action,
-        id: actor.id.unwrap_or_default(),
-        name: attributes.get("name").cloned().unwrap_or_default(),
-        attributes,
-        at: event.time_nano.unwrap_or_default(),
+        action: event.action.unwrap_or_default(),
+        name: attributes.remove("name").unwrap_or_default(),
     }
 }

@@ -29,8 +29,6 @@ pub struct Login {
     pub user: String,
     /// Password.
     pub password: String,
-    /// Identity token in place of both.
-    pub token: String,
 }
 
 impl Daemon {
@@ -64,7 +62,6 @@ impl Daemon {
         let login = login.map(|l| DockerCredentials {
             username: Some(l.user),
             password: Some(l.password),
-            identitytoken: Some(l.token).filter(|t| !t.is_empty()),
             ..DockerCredentials::default()
         });
         let what = format!("pull {name}:{tag}");

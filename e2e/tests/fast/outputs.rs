@@ -175,7 +175,7 @@ nodes:
     credentials: {username: \"u\\n\\tProxyCommand touch /tmp/pwned\"}
 ",
     );
-    s.with("deploy", &file, &["--plain"]).within(60).run();
+    s.deploy(&file);
     let now = String::from_utf8_lossy(&fs::read(&real).unwrap()).into_owned();
     assert!(!now.contains("bank.example"), "{now}");
     let ssh = fs::read_dir(s.etc_dir().join("ssh/ssh_config.d")).unwrap().flatten().next();

@@ -180,6 +180,7 @@ fn removes_itself(b: &Bench<'_>) {
 
 fn health(b: &Bench<'_>) {
     if !b.fixture.checks_health() {
+        println!("NOT RUN: health checks, {} has nobody to run them here", b.runtime().name());
         return;
     }
     let mut spec = b.spec("a", "sleep 1000");

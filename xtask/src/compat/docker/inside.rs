@@ -68,31 +68,15 @@ impl Place {
                 false => drop(fs::remove_file(path)),
             }
         }
+        // `startup.n1.END` is everybody's, `startup.KIND.n1.END` one kind's instead.
+        let kind = case.name.split('.').next().unwrap_or_default();
         for entry in fs::read_dir(inputs)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some(rest) = name.strip_prefix("startup.") else { continue };
-            // One kind has a file of its own.
-            let rest = match rest.split_once(".n1.") {
-                Some((kind, _)) if !case.name.starts_with(kind) => continue,
-                Some((kind, end)) => {
-                    let _ = kind;
-                    format!("n1.{end}")
-                }
-                None => rest.to_owned(),
-            };
-            if text.contains(&rest) || rest.starts_with("n1.") {
-                let shared = name.split_once(".n1.").map_or("", |(a, _)| a);
-                let own = inputs.join(format!(
-                    "startup.{}.n1.{}",
-                    case.name.split('.').next().unwrap_or_default(),
-                    rest.trim_start_matches("n1.")
-                ));
-                if shared == "startup" && own.is_file() {
-                    continue;
-                }
-                s.file(&rest, &fs::read_to_string(&path)?);
-            }
+            let Some(end) = name.strip_prefix("startup.n1.") else { continue };
+            let own = inputs.join(format!("startup.{kind}.n1.{end}"));
+            let from = if own.is_file() { own } else { path };
+            s.file(&format!("n1.{end}"), &fs::read_to_string(from)?);
         }
         s.file("license.txt", "00000000-0000-0000-0000-000000000000 FAKE LICENSE\n");
         let name = text.lines().find_map(|l| l.strip_prefix("name:")).context("a lab name")?;
