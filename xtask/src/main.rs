@@ -1,6 +1,7 @@
-//! Chores of the repository: `cargo xtask compat|tidy`.
+//! Chores of the repository: `cargo xtask compat|robot|tidy`.
 
 mod compat;
+mod robot;
 mod tidy;
 
 use anyhow::{Result, bail};
@@ -20,12 +21,14 @@ fn main() -> Result<()> {
         }
         ["compat", "docker", dir, rest @ ..] => compat::docker::run(dir.as_ref(), rest),
         ["compat", "errors", dir, rest @ ..] => compat::errors::run(dir.as_ref(), rest),
+        ["robot", checkout, rest @ ..] => robot::run(checkout.as_ref(), rest),
         // The two processes that `compat errors` starts for each case.
         ["compat", "errors-inside", job] => compat::errors::inside::first(job.as_ref()),
         ["compat", "errors-case", job] => compat::errors::inside::case(job.as_ref()),
         _ => bail!(
             "usage: cargo xtask tidy\n       cargo xtask compat resolve ORACLE CORPUS [--list] [--rules FILE]\n       \
              cargo xtask compat docker DIR [--list] [--only TEXT] [--every N]\n       \
+             cargo xtask robot CONTAINERLAB [--only TEXT] [--log] [--keep-logs DIR]\n       \
              cargo xtask compat errors DIR [--netloom PATH] [--list FILE] [--only CASE] [--show] \
              [--golden [--bless] | --write-golden DIR]"
         ),

@@ -5,6 +5,7 @@ mod exit;
 mod output;
 mod progress;
 mod say;
+mod standin;
 mod variables;
 mod verb;
 
@@ -115,19 +116,11 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Whether this program was started under the name of the one it stands in for, whose nodes run on
-/// Docker unless something else is said.
-fn stands_in() -> bool {
-    let name = std::env::args_os().next().unwrap_or_default();
-    let name = std::path::Path::new(&name).file_name().map(|n| n.to_owned());
-    name.is_some_and(|n| n == "containerlab" || n == "clab")
-}
-
 fn main() -> ExitCode {
     variables::tidy(&Cli::command());
     raise_descriptor_limit();
     let mut cli = Cli::parse();
-    if cli.global.runtime.is_none() && stands_in() {
+    if cli.global.runtime.is_none() && standin::stands_in() {
         cli.global.runtime = Some("docker".into());
     }
     // What makes and unmakes labs goes on when nobody reads; holder and supervisor always do.

@@ -1,9 +1,11 @@
 //! Tables, JSON and CSV on standard output.
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
 use netloom_engine::{InterfaceRow, NodeRow};
 use serde_json::{Map, Value as Json, json};
+use tabled::builder::Builder;
+use tabled::settings::object::Rows;
+use tabled::settings::{Alignment, Span, Style};
 
 /// Prints JSON.
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
@@ -18,29 +20,57 @@ pub fn json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-fn table(headers: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(headers.iter().copied());
-    table
+/// A table with a line between rows. Of the first `merged` columns a cell that says what the one
+/// above says is one with it.
+pub fn table(headers: &[&str], rows: &[Vec<String>], merged: usize) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(headers.iter().copied());
+    for row in rows {
+        builder.push_record(row);
+    }
+    let mut table = builder.build();
+    table.with(Style::modern_rounded());
+    table.modify(Rows::first(), Alignment::center());
+    for column in 0..merged {
+        let mut first = 0;
+        while first < rows.len() {
+            let same = |r: &&Vec<String>| r[..=column] == rows[first][..=column];
+            let count = rows[first..].iter().take_while(same).count();
+            if count > 1 {
+                let span = isize::try_from(count).unwrap_or(1);
+                table.modify((first + 1, column), Span::row(span));
+            }
+            first += count;
+        }
+    }
+    table.to_string()
 }
 
-/// Nodes as a table; `labs` adds the lab's columns.
-pub fn node_table(rows: &[NodeRow], labs: bool) -> String {
+/// What nodes as a table also say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Columns {
+    /// The lab's columns.
+    pub labs: bool,
+    /// The owner's; each cell in one line.
+    pub wide: bool,
+}
+
+/// Nodes as a table.
+pub fn node_table(rows: &[NodeRow], columns: Columns) -> String {
     let mut headers = vec!["Name", "Kind/Image", "State", "IPv4/6 Address"];
-    if labs {
+    if columns.labs {
         headers.splice(0..0, ["Topology", "Lab Name"]);
     }
-    let mut out = table(&headers);
-    for r in rows {
-        let state = if r.state == "running" && r.status == "healthy" {
-            "running\n(healthy)".to_string()
-        } else if r.state == "running" && ["starting", "unhealthy"].contains(&r.status.as_str()) {
-            format!("running\n({})", r.status)
-        } else {
-            r.state.clone()
+    if columns.wide {
+        headers.insert(0, "Owner");
+    }
+    let between = if columns.wide { " " } else { "\n" };
+    let each = |r: &NodeRow| {
+        let state = match r.status.as_str() {
+            health @ ("healthy" | "starting" | "unhealthy") if r.state == "running" => {
+                format!("running{between}({health})")
+            }
+            _ => r.state.clone(),
         };
         let address = |a: &Option<String>| match a {
             Some(a) => a.split('/').next().unwrap_or(a).to_string(),
@@ -48,30 +78,42 @@ pub fn node_table(rows: &[NodeRow], labs: bool) -> String {
         };
         let mut cells = vec![
             r.name.clone(),
-            format!("{}\n{}", r.kind, r.image),
+            format!("{}{between}{}", r.kind, r.image),
             state,
-            format!("{}\n{}", address(&r.ipv4), address(&r.ipv6)),
+            format!("{}{between}{}", address(&r.ipv4), address(&r.ipv6)),
         ];
-        if labs {
-            cells.splice(0..0, [r.topology.clone(), r.lab.clone()]);
+        if columns.labs {
+            cells.splice(0..0, [from_here(&r.topology), r.lab.clone()]);
         }
-        out.add_row(cells);
+        if columns.wide {
+            cells.insert(0, r.owner.clone());
+        }
+        cells
+    };
+    let merged = if columns.labs && !columns.wide { 2 } else { 0 };
+    table(&headers, &rows.iter().map(each).collect::<Vec<_>>(), merged)
+}
+
+/// A path as seen from the working directory.
+fn from_here(path: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let (mut here, mut there) = (here.components().peekable(), std::path::Path::new(path).components().peekable());
+    while here.peek().is_some() && here.peek() == there.peek() {
+        here.next();
+        there.next();
     }
-    out.to_string()
+    let mut out: std::path::PathBuf = here.map(|_| "..").collect();
+    out.extend(there);
+    out.display().to_string()
 }
 
 /// Nodes by lab, in the shape tools for containerlab read.
 pub fn node_json(rows: &[NodeRow]) -> Json {
-    let here = std::env::current_dir().unwrap_or_default();
     let mut labs: Map<String, Json> = Map::new();
     for r in rows {
-        let relative = std::path::Path::new(&r.topology)
-            .strip_prefix(&here)
-            .map(|p| p.display().to_string())
-            .unwrap_or_else(|_| r.topology.clone());
         let mut node = json!({
             "lab_name": r.lab,
-            "labPath": relative,
+            "labPath": from_here(&r.topology),
             "absLabPath": r.topology,
             "name": r.name,
             "container_id": r.id.chars().take(12).collect::<String>(),
@@ -135,14 +177,18 @@ fn field(text: &str) -> String {
 
 /// Interfaces of several nodes as a table.
 pub fn interface_table(nodes: &[(String, Vec<InterfaceRow>)]) -> String {
-    let mut out = table(&["Node", "Name", "Alias", "MAC", "MTU", "Type", "State", "Addresses"]);
+    let headers =
+        ["Container Name", "Name", "Alias", "MAC", "Index", "MTU", "Type", "State", "Addresses"];
+    let mut cells = Vec::new();
     for (node, rows) in nodes {
         for r in rows {
-            out.add_row([
+            let alias = if r.alias.is_empty() { "N/A" } else { &r.alias };
+            cells.push(vec![
                 node.clone(),
                 r.name.clone(),
-                r.alias.clone(),
+                alias.into(),
                 r.mac.clone(),
+                r.index.to_string(),
                 r.mtu.to_string(),
                 r.kind.clone(),
                 r.state.to_string(),
@@ -150,7 +196,7 @@ pub fn interface_table(nodes: &[(String, Vec<InterfaceRow>)]) -> String {
             ]);
         }
     }
-    out.to_string()
+    table(&headers, &cells, 1)
 }
 
 /// Interfaces of several nodes in the shape tools for containerlab read, addresses added.

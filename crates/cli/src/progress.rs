@@ -1,6 +1,7 @@
 //! Events as a progress display on a terminal, as lines otherwise; always on standard error.
 
 use crate::say::say;
+use crate::standin::{self, Level, stands_in};
 use indicatif::{ProgressBar, ProgressStyle};
 use netloom_diag::{Sources, render};
 use netloom_engine::{Event, Reporter};
@@ -25,7 +26,7 @@ struct Now {
 impl Progress {
     /// A display; `plain` forces lines.
     pub fn new(plain: bool) -> Self {
-        let fancy = !plain && std::io::stderr().is_terminal();
+        let fancy = !plain && !stands_in() && std::io::stderr().is_terminal();
         Progress { fancy, color: fancy, sources: Sources::default(), now: Mutex::default() }
     }
 
@@ -62,11 +63,20 @@ impl Progress {
         if let Some((word, count, since)) = now.phase.take()
             && count > 0
         {
-            say!("  {word}: {count} in {:.2} s", since.elapsed().as_secs_f64());
+            let time = format!("{:.2}", since.elapsed().as_secs_f64());
+            if stands_in() {
+                let count = count.to_string();
+                standin::record(Level::Info, word, &[("count", &count), ("seconds", &time)]);
+            } else {
+                say!("  {word}: {count} in {time} s");
+            }
         }
     }
 
     fn executed(&self, node: &str, command: &str, code: i32, stdout: &str, stderr: &str) {
+        if stands_in() {
+            return standin::executed(node, command, code, stdout, stderr);
+        }
         let said = [stdout, stderr].map(str::trim_end).into_iter().filter(|t| !t.is_empty());
         let said: Vec<String> = said.flat_map(str::lines).map(|l| format!("    {l}")).collect();
         let verdict = if code == 0 { String::new() } else { format!(" (exit code {code})") };
@@ -93,7 +103,9 @@ impl Reporter for Progress {
             Event::Executed { node, command, code, stdout, stderr } => {
                 self.executed(&node, &command, code, &stdout, &stderr);
             }
+            Event::Note(text) if stands_in() => standin::record(Level::Info, &text, &[]),
             Event::Note(text) => self.line(&format!("  {text}")),
+            Event::Warning(what) if stands_in() => standin::record(Level::Warn, &what, &[]),
             Event::Warning(what) => self.line(&format!("warning: {what}")),
             Event::Found(found) => self.line(render(&self.sources, &found, self.color).trim_end()),
         }

@@ -170,12 +170,11 @@ impl Apply<'_> {
                             namespaces.insert(node.namespace.clone(), Netns::from_fd(fd)?);
                         }
                     }
-                    NamespaceOf::Other { lab, node: other } => {
-                        if let Some(netns) = self.engine.namespace_of(lab, other)? {
-                            namespaces.insert(node.namespace.clone(), netns);
+                    of => {
+                        if let Some(netns) = self.engine.anothers(&record.sockets, of)? {
+                            namespaces.insert(of.clone(), netns);
                         }
                     }
-                    NamespaceOf::Host => {}
                 }
             }
         }
@@ -234,9 +233,9 @@ impl Apply<'_> {
         for node in &objects.nodes {
             match &node.namespace {
                 NamespaceOf::Host => {}
-                NamespaceOf::Other { lab, node: other } => {
-                    if let Some(netns) = self.engine.namespace_of(lab, other)? {
-                        out.insert(node.namespace.clone(), netns);
+                of @ (NamespaceOf::Other { .. } | NamespaceOf::Foreign { .. }) => {
+                    if let Some(netns) = self.engine.anothers(&record.sockets, of)? {
+                        out.insert(of.clone(), netns);
                     }
                 }
                 NamespaceOf::Node(owner) => {

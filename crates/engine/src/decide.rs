@@ -7,17 +7,17 @@ use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
-use crate::runtimes::Runtimes;
+use crate::runtimes::{Reached, Runtimes};
 use crate::spec::{self, Parts, Paths};
 use crate::{Engine, EngineError, daemon_network, digest, files, heal, honour, hosts, outputs};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
-    AddressError, Difference, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Runs,
+    AddressError, Difference, Elsewhere, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Runs,
     Task, difference, order, plan_links, plan_nodes,
 };
-use netloom_runtime::{ContainerSpec, Status};
-use netloom_runtime_docker::DaemonNetwork;
+use netloom_runtime::{ContainerSpec, Runtime, Status};
+use netloom_runtime_docker::{Containers, DaemonNetwork};
 use netloom_topology::{EndpointNode, Lab, NodeFiles};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -81,10 +81,12 @@ impl Engine {
             });
         }
         let ledger = cleared.as_ref().unwrap_or(ledger);
-        let others = self.other_containers(&lab.name)?;
+        let mut others = self.other_containers(&lab.name)?;
         let topology = lab.topology_file.parent().unwrap_or(Path::new("/"));
         let paths = Paths { topology, home: &options.home, directories: &self.directories };
         let record_ref = record.as_ref();
+        let mut reached = self.reach(lab, record_ref, found);
+        self.find_outside(lab, &mut others, &mut reached)?;
         let situation = Situation {
             machine: &machine,
             ledger,
@@ -93,7 +95,6 @@ impl Engine {
             paths: &paths,
             look: options.look,
         };
-        let reached = self.reach(lab, record_ref, found);
         let mut images = Images::open(Store::open(self.directories.images())?, reached.clone());
         let images = preflight::check(lab, &situation, &mut images, found)?;
         let known = match reached.get(&Runs::Docker).filter(|_| daemon_network::needed(lab)) {
@@ -143,13 +144,13 @@ impl Engine {
             machine,
             images,
             certificates: Certificates::default(),
-            sockets: reached.into_iter().map(|(runs, (socket, _))| (runs, socket)).collect(),
+            sockets: reached.iter().map(|(runs, (socket, _))| (*runs, socket.clone())).collect(),
         };
         if !found.has_errors() {
             let objects = &decision.planned.objects;
             decision.certificates = Certificates::of(lab, objects, options, found);
         }
-        self.containers(lab, options, &paths, &mut decision, found)?;
+        self.containers(lab, options, &paths, &reached, &mut decision, found)?;
         if !found.has_errors() {
             honour::check(lab, !options.skip_post_deploy, found);
         }
@@ -165,6 +166,7 @@ impl Engine {
         lab: &Lab,
         options: &DeployOptions,
         paths: &Paths<'_>,
+        reached: &Reached,
         decision: &mut Decision,
         found: &mut Diagnostics,
     ) -> Result<(), EngineError> {
@@ -200,6 +202,14 @@ impl Engine {
                 NamespaceOf::Other { lab, node } => {
                     decision.uses.insert(lab.clone());
                     self.netns_path(lab, node)?
+                }
+                NamespaceOf::Foreign { runs, container } => {
+                    let daemon = reached.get(runs).map(|(_, daemon)| daemon.clone());
+                    let state = match daemon {
+                        Some(daemon) => Containers::of_anybody(daemon).inspect(container)?,
+                        None => None,
+                    };
+                    state.and_then(|s| s.pid).map(|pid| format!("/proc/{pid}/ns/net").into())
                 }
                 _ => None,
             };
@@ -269,7 +279,7 @@ impl Engine {
             NamespaceOf::Node(owner) => kept.contains(&format!("netns:{owner}")),
             _ => true,
         });
-        let found = heal::look(&have, native)?;
+        let found = heal::look(self, &record.sockets, &have, native)?;
         let known: HashMap<&str, &LinkObject> =
             have.links.iter().map(|l| (l.id.as_str(), l)).collect();
         let maybe: Vec<_> = everything
@@ -326,7 +336,7 @@ impl Engine {
     fn other_containers(
         &self,
         lab: &str,
-    ) -> Result<BTreeMap<String, (String, String)>, EngineError> {
+    ) -> Result<BTreeMap<String, Elsewhere>, EngineError> {
         let mut out = BTreeMap::new();
         for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
             // The namespaces of a lab whose processes are gone are gone with them.
@@ -335,7 +345,12 @@ impl Engine {
             }
             for object in record.everything().nodes {
                 if let NamespaceOf::Node(owner) = object.namespace {
-                    out.insert(object.long_name, (record.name.clone(), owner));
+                    let there = match object.runs.own_namespaces() {
+                        // Its namespace is another at each start.
+                        true => Elsewhere::Daemon(object.runs),
+                        false => Elsewhere::Lab { lab: record.name.clone(), node: owner },
+                    };
+                    out.insert(object.long_name, there);
                 }
             }
         }

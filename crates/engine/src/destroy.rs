@@ -95,7 +95,7 @@ impl Engine {
             }
         };
         tried("quieting the management network", self.quiesce(name, &networks, options));
-        tried("links on the host", self.remove_shared_ends(name, &everything));
+        tried("links on the host", self.remove_shared_ends(&record, &everything));
         report.event(Event::Phase("removing nodes", everything.nodes.len()));
         tried("containers of daemons", self.take_back(&record, options));
         tried(
@@ -203,13 +203,12 @@ impl Engine {
 
     /// Removes what does not go away with the nodes' namespaces: ends on the host, and ends and
     /// bridges in namespaces of other labs. Pairs on the host go as a group, in one request.
-    fn remove_shared_ends(&self, lab: &str, objects: &Objects) -> Result<(), EngineError> {
+    fn remove_shared_ends(&self, record: &LabRecord, objects: &Objects) -> Result<(), EngineError> {
+        let lab = record.name.as_str();
         let machine = Machine::bare()?;
         let mut namespaces = HashMap::new();
         for of in objects.nodes.iter().map(|n| &n.namespace) {
-            if let NamespaceOf::Other { lab, node } = of
-                && let Some(netns) = self.namespace_of(lab, node)?
-            {
+            if let Some(netns) = self.anothers(&record.sockets, of)? {
                 namespaces.insert(of.clone(), netns);
             }
         }
@@ -220,12 +219,12 @@ impl Engine {
         let by_hand = |l: &&LinkObject| {
             let alone = !matches!(l.how, Impl::Veth | Impl::Stitch { .. })
                 && l.a.namespace == NamespaceOf::Host;
-            alone || l.ends().any(|e| matches!(e.namespace, NamespaceOf::Other { .. }))
+            alone || l.ends().any(|e| e.namespace.is_anothers())
         };
         let links: Vec<_> = objects.links.iter().filter(by_hand).collect();
         let mut failures = wires.remove(&links)?;
         wires.remove_bridges(
-            objects.nodes.iter().filter(|n| matches!(n.namespace, NamespaceOf::Other { .. })),
+            objects.nodes.iter().filter(|n| n.namespace.is_anothers()),
         )?;
         let mut host = Socket::open_in(&machine.netns)?;
         if let Err(e) = leave_switches(&machine.netns, lab, objects) {

@@ -5,8 +5,9 @@ use crate::report::{Event, Reporter};
 use crate::schedule::{self, Graph, Outcome};
 use crate::{Engine, EngineError, LabRecord, NodeRecord};
 use netloom_runtime::{ExecOutput, ExecSpec, LogsRequest, Runtime, RuntimeError};
+use netloom_plan::NodeObject;
 use netloom_topology::Node;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -61,12 +62,14 @@ impl Engine {
         argv: &[String],
     ) -> Result<Vec<ExecResult>, EngineError> {
         let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
-        let containers = lab.objects.containers();
+        let executing = lab.objects.executing();
+        let places: HashMap<&str, &NodeObject> =
+            lab.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
         let chosen: Vec<_> = lab
             .nodes
             .iter()
             .filter(|(name, node)| selection.includes(name, node))
-            .filter(|(name, _)| containers.contains(name.as_str()))
+            .filter(|(name, _)| executing.contains(name.as_str()))
             .collect();
         if let Some(missing) = selection
             .nodes
@@ -85,8 +88,8 @@ impl Engine {
                 container: node.long_name.clone(),
                 node: name.clone(),
                 argv: spec.argv.clone(),
-                output: runtimes
-                    .of(node.runs)
+                output: self
+                    .runtime_of(&runtimes, places[name.as_str()])
                     .and_then(|r| Ok(r.exec(&node.long_name, &spec)?))
                     .map_err(|e| e.to_string()),
             };

@@ -1,12 +1,13 @@
 //! A look at what a running lab's namespaces hold: which links are whole, which nodes have lost
 //! their leg in the management network.
 
-use crate::EngineError;
 use crate::wire::WIRING;
+use crate::{Engine, EngineError};
 use netloom_datapath::{LinkInfo, Netns, observe, ovs};
-use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects};
+use netloom_plan::{Impl, LinkEnd, NamespaceOf, Objects, Runs};
 use netloom_runtime_native::NativeRuntime;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
 /// What was seen.
 pub struct Seen {
@@ -17,7 +18,12 @@ pub struct Seen {
 }
 
 /// Looks at everything a lab has.
-pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError> {
+pub fn look(
+    engine: &Engine,
+    sockets: &BTreeMap<Runs, PathBuf>,
+    have: &Objects,
+    runtime: &NativeRuntime,
+) -> Result<Seen, EngineError> {
     let mut seen: HashMap<&NamespaceOf, Option<Vec<LinkInfo>>> = HashMap::new();
     let ends = have.links.iter().flat_map(|l| l.ends());
     let places = ends.map(|e| &e.namespace).chain(have.nodes.iter().map(|n| &n.namespace));
@@ -33,6 +39,7 @@ pub fn look(have: &Objects, runtime: &NativeRuntime) -> Result<Seen, EngineError
             },
             // Another lab's: it looks after itself.
             NamespaceOf::Other { .. } => None,
+            foreign @ NamespaceOf::Foreign { .. } => engine.anothers(sockets, foreign)?,
         };
         seen.insert(place, netns.map(|n| observe::links_in(&n)).transpose()?);
     }

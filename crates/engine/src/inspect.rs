@@ -3,7 +3,7 @@
 use crate::record::LabRecord;
 use crate::{Engine, EngineError};
 use netloom_datapath::{Netns, link, observe};
-use netloom_plan::{NamespaceOf, Runs};
+use netloom_plan::{NamespaceOf, NodeObject, Runs};
 use netloom_runtime::{ContainerState, Status};
 use std::collections::{BTreeMap, HashMap};
 
@@ -105,6 +105,18 @@ impl Engine {
         Ok(known)
     }
 
+    /// The state of a container that a node only stands for.
+    fn outside_state(
+        &self,
+        record: &LabRecord,
+        node: &NodeObject,
+    ) -> Result<Option<ContainerState>, EngineError> {
+        let Some(runtimes) = self.runtimes(record)? else { return Ok(None) };
+        let runtime = self.runtime_of(&runtimes, node);
+        // With what ran it went the container.
+        Ok(runtime.ok().and_then(|r| r.inspect(&node.long_name).ok()).flatten())
+    }
+
     /// The nodes of a lab.
     pub fn nodes(&self, record: &LabRecord, now: u64) -> Result<Vec<NodeRow>, EngineError> {
         let Known { states, away } = self.states(record)?;
@@ -113,13 +125,22 @@ impl Engine {
             let Some(object) = record.objects.nodes.iter().find(|o| o.name == *name) else {
                 continue;
             };
-            if !object.container {
+            if !(object.container || object.outside) {
                 continue;
             }
-            let state = states.get(&node.long_name);
+            let outside = match object.outside {
+                true => self.outside_state(record, object)?,
+                false => None,
+            };
+            let state = outside.as_ref().or_else(|| states.get(&node.long_name));
             let address = |v4: bool| {
                 let mgmt = object.mgmt.as_ref()?;
                 mgmt.addresses.iter().find(|a| a.addr().is_ipv4() == v4).map(|a| a.to_string())
+            };
+            let address = |v4: bool| {
+                let given = state.map(|s| &s.addresses[..]).unwrap_or_default();
+                let given = given.iter().find(|a| a.contains('.') == v4).cloned();
+                address(v4).or(given)
             };
             rows.push(NodeRow {
                 lab: record.name.clone(),
@@ -168,9 +189,7 @@ impl Engine {
             NamespaceOf::Node(owner) => {
                 self.namespace_of(&record.name, owner)?.ok_or_else(missing)?
             }
-            NamespaceOf::Other { lab, node } => {
-                self.namespace_of(lab, node)?.ok_or_else(missing)?
-            }
+            of => self.anothers(&record.sockets, of)?.ok_or_else(missing)?,
         };
         let mut rows: Vec<InterfaceRow> = observe::links_in(&netns)?
             .into_iter()

@@ -35,6 +35,7 @@ mod machine;
 mod names;
 mod netns_link;
 mod outputs;
+mod outside;
 mod part;
 mod plumb;
 pub mod plumber;

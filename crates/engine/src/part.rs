@@ -64,8 +64,7 @@ impl Engine {
                 NamespaceOf::Node(owner) => {
                     runtime.kept(&format!("netns:{owner}"))?.map(Netns::from_fd).transpose()?
                 }
-                NamespaceOf::Other { lab, node } => self.namespace_of(lab, node)?,
-                NamespaceOf::Host => None,
+                of => self.anothers(&record.sockets, of)?,
             };
             if let Some(netns) = netns {
                 namespaces.insert(node.namespace.clone(), netns);

@@ -36,7 +36,7 @@ impl Engine {
         let _lock = self.lock_plumbing(lab)?;
         let key = format!("netns:{}", node.name);
         let Some(old) = native.kept(&key)? else { return Ok(Vec::new()) };
-        let Some(new) = namespace_of(runtime, node)? else { return Ok(Vec::new()) };
+        let Some(new) = opened(runtime, &node.long_name)? else { return Ok(Vec::new()) };
         let before = Netns::from_fd(old)?.with_label(format!("node {}, before", node.name));
         let left_key = format!("left:{}", node.name);
         let left = native.kept(&left_key)?.map(Netns::from_fd).transpose()?;
@@ -98,11 +98,11 @@ impl Engine {
     }
 }
 
-/// The namespace of a node's container, if it runs: that of the same process before and after it
-/// was opened, and never the host's.
-fn namespace_of(runtime: &dyn Runtime, node: &NodeObject) -> Result<Option<Netns>, EngineError> {
+/// The namespace of a container, if it runs: that of the same process before and after it was
+/// opened, and never the host's.
+pub(crate) fn opened(runtime: &dyn Runtime, name: &str) -> Result<Option<Netns>, EngineError> {
     let look = || -> Result<_, RuntimeError> {
-        let state = runtime.inspect(&node.long_name)?;
+        let state = runtime.inspect(name)?;
         Ok(state.and_then(|s| Some((s.pid?, s.started_at, s.restarts))))
     };
     for _ in 0..10 {
@@ -111,9 +111,9 @@ fn namespace_of(runtime: &dyn Runtime, node: &NodeObject) -> Result<Option<Netns
         if look()? != Some(seen) {
             continue;
         }
-        let netns = opened?.with_label(format!("node {}", node.name));
+        let netns = opened?.with_label(format!("container {name}"));
         if netns.same(&Netns::current()?) {
-            let what = format!("node `{}` has the host's network namespace", node.name);
+            let what = format!("container `{name}` has the host's network namespace");
             return Err(RuntimeError::Remote(what).into());
         }
         return Ok(Some(netns));

@@ -7,6 +7,7 @@
 
 use crate::apply::owns_namespace;
 use crate::certificates::late_authority;
+use crate::outside::foreign;
 use crate::record::LabRecord;
 use crate::runtimes::{LAB_LABEL, Runtimes};
 use crate::wire::WIRING;
@@ -14,6 +15,7 @@ use crate::{Engine, EngineError};
 use netloom_datapath::carrier::{self, Changes};
 use netloom_datapath::{Netns, Socket};
 use netloom_plan::{Impl, NamespaceOf, NodeObject, Objects, Runs};
+use netloom_runtime_docker::Which;
 use nix::poll::PollTimeout;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::collections::BTreeSet;
@@ -29,7 +31,7 @@ const TRIES: u32 = 6;
 
 /// Watches over a lab until the process ends; does nothing for labs that need none.
 pub fn watch(engine: &Engine, lab: &str) {
-    let mut watched = BTreeSet::new();
+    let (mut watched, mut strangers) = (BTreeSet::new(), BTreeSet::new());
     let (mut following, mut certified) = (false, false);
     let Ok(mut changes) = Records::of(engine, lab) else { return };
     loop {
@@ -37,7 +39,14 @@ pub fn watch(engine: &Engine, lab: &str) {
             let fleeting = record.runtimes().into_iter().filter(|r| r.own_namespaces());
             for runs in fleeting.filter(|r| watched.insert(*r)) {
                 let (engine, lab) = (engine.clone(), lab.to_owned());
-                std::thread::spawn(move || listen(&engine, &lab, runs));
+                std::thread::spawn(move || listen(|| listen_once(&engine, &lab, runs)));
+            }
+            for (runs, names) in foreign(&record) {
+                if strangers.insert((runs, names.clone())) {
+                    let (engine, lab) = (engine.clone(), lab.to_owned());
+                    let names: Vec<String> = names.into_iter().collect();
+                    std::thread::spawn(move || listen(|| strangers_once(&engine, &lab, runs, &names)));
+                }
             }
             if record.complete && !std::mem::replace(&mut certified, true) {
                 let record = record.clone();
@@ -84,12 +93,12 @@ impl Records {
     }
 }
 
-/// Brings links back whenever a daemon starts one of the lab's containers.
-fn listen(engine: &Engine, lab: &str, runs: Runs) {
+/// Listens to a daemon, again and again.
+fn listen(mut once: impl FnMut() -> Result<(), EngineError>) {
     let mut told = false;
     let mut wait = AGAIN;
     loop {
-        match listen_once(engine, lab, runs) {
+        match once() {
             Ok(()) => (told, wait) = (false, AGAIN),
             // A daemon that is away is away for a while: it is said once.
             Err(e) => {
@@ -103,6 +112,30 @@ fn listen(engine: &Engine, lab: &str, runs: Runs) {
     }
 }
 
+/// Brings links back to containers of somebody else that are started again, as long as the lab
+/// leads links to them.
+fn strangers_once(
+    engine: &Engine,
+    lab: &str,
+    runs: Runs,
+    names: &[String],
+) -> Result<(), EngineError> {
+    let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
+    let Some(socket) = record.sockets.get(&runs) else { return Ok(()) };
+    let daemon = engine.daemons.anew(runs, socket)?;
+    daemon.watch(Which::Named(names), || (), |happened| {
+        let meant = names.contains(&happened.name);
+        if meant && happened.action == "start" {
+            if let Err(e) = engine.rewire(lab, runs, &happened.name) {
+                eprintln!("plumber: {}: {e}", happened.name);
+            }
+        }
+        true
+    })?;
+    Ok(())
+}
+
+/// Brings links back whenever a daemon starts one of the lab's containers.
 fn listen_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError> {
     let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
     let daemon = match record.sockets.get(&runs) {
@@ -110,7 +143,7 @@ fn listen_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError
         None => return Ok(()),
     };
     let all = || mend(engine, lab, runs, None, 0);
-    daemon.watch(&format!("{LAB_LABEL}={lab}"), all, |happened| {
+    daemon.watch(Which::Label(&format!("{LAB_LABEL}={lab}")), all, |happened| {
         if happened.action == "start" {
             mend(engine, lab, runs, Some(&happened.name), 0);
         }

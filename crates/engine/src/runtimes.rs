@@ -46,6 +46,12 @@ impl Runtimes {
         }
     }
 
+    /// All containers of a daemon, to look at and to run commands in.
+    pub fn of_anybody(&self, runs: Runs) -> Result<Arc<dyn Runtime>, EngineError> {
+        let ours = self.containers(runs)?;
+        Ok(Arc::new(Containers::of_anybody(ours.daemon().clone())))
+    }
+
     fn containers(&self, runs: Runs) -> Result<Containers, EngineError> {
         containers(&self.daemons, &self.sockets, &self.lab, runs)
     }

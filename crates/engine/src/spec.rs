@@ -227,6 +227,7 @@ fn network(parts: &Parts<'_>) -> NetworkNs {
                 let other = lab.node(owner).map_or(owner, |o| &o.long_name);
                 NetworkNs::Container(other.clone())
             }
+            NamespaceOf::Foreign { container, .. } => NetworkNs::Container(container.clone()),
             _ if object.mgmt.is_some() => NetworkNs::Leg(Box::new(leg(parts))),
             _ => NetworkNs::Bare,
         };
@@ -235,6 +236,8 @@ fn network(parts: &Parts<'_>) -> NetworkNs {
         (NamespaceOf::Host, _) => NetworkNs::Host,
         (NamespaceOf::Node(owner), _) => NetworkNs::Kept(format!("netns:{owner}")),
         (NamespaceOf::Other { .. }, Some(path)) => NetworkNs::Path(path.clone()),
+        (NamespaceOf::Foreign { .. }, Some(path)) => NetworkNs::Path(path.clone()),
+        (NamespaceOf::Foreign { container, .. }, None) => NetworkNs::Kept(container.clone()),
         (NamespaceOf::Other { lab, node }, None) => NetworkNs::Kept(format!("{lab}:{node}")),
     }
 }

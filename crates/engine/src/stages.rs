@@ -133,7 +133,7 @@ impl Stages<'_> {
     /// rely on it.
     fn configure(&self, at: &Starting<'_>) {
         for command in &at.node.exec {
-            if at.spec.is_some() {
+            if at.spec.is_some() || at.object.outside {
                 self.inside(at, command);
             } else if at.node.kind_data.role == Role::Host {
                 run_on_host(self.report, at.node, command, self.folder, self.interrupted);
@@ -145,7 +145,7 @@ impl Stages<'_> {
         for exec in stage.exec.iter().filter(|e| e.phase == phase) {
             if exec.target == "host" {
                 run_on_host(self.report, at.node, &exec.command, self.folder, self.interrupted);
-            } else if at.spec.is_some() {
+            } else if at.spec.is_some() || at.object.outside {
                 self.inside(at, &exec.command);
             }
         }
@@ -153,7 +153,7 @@ impl Stages<'_> {
 
     fn inside(&self, at: &Starting<'_>, command: &str) {
         if !(self.interrupted)() {
-            match self.runtimes.of(at.object.runs) {
+            match self.engine.runtime_of(&self.runtimes, at.object) {
                 Ok(runtime) => {
                     run_command(&runtime, self.report, at.node, command, self.interrupted);
                 }
@@ -170,7 +170,7 @@ impl Stages<'_> {
         stage: &Stage,
         look: fn(Option<&netloom_runtime::ContainerState>) -> Verdict,
     ) -> Outcome<Vec<Failure>> {
-        let seen = self.runtimes.of(at.object.runs);
+        let seen = self.engine.runtime_of(&self.runtimes, at.object);
         let state = match seen.and_then(|r| Ok(r.inspect(&at.node.long_name)?)) {
             Ok(state) => state,
             Err(e) => return failed(at, e.to_string()),

@@ -317,10 +317,13 @@ impl Wires<'_> {
             for port in ports {
                 links::ensure_absent(&mut wiring, port)?;
             }
-            return Ok(());
         }
         // The host's end first: names are our own there. The other end goes with it.
         let mut ends: Vec<&LinkEnd> = link.ends().collect();
+        if matches!(link.how, Impl::Stitch { .. }) {
+            // Those of the lab's own nodes went with the ports.
+            ends.retain(|e| e.namespace.is_anothers());
+        }
         ends.sort_by_key(|e| e.namespace != NamespaceOf::Host);
         for end in ends {
             // A namespace that is gone took its end along.
@@ -333,7 +336,7 @@ impl Wires<'_> {
                 _ if !kinds(&link.how).contains(&l.kind.as_str()) => false,
                 NamespaceOf::Node(_) => true,
                 NamespaceOf::Host => l.mac == Some(end.mac) || l.group == self.group,
-                NamespaceOf::Other { .. } => l.mac == Some(end.mac),
+                NamespaceOf::Other { .. } | NamespaceOf::Foreign { .. } => l.mac == Some(end.mac),
             };
             if observe::link(&mut socket, &end.interface)?.is_some_and(|l| ours(&l)) {
                 links::ensure_absent(&mut socket, &end.interface)?;

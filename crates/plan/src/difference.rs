@@ -165,6 +165,7 @@ mod tests {
             mgmt: None,
             container: true,
             ports: Vec::new(),
+            outside: false,
             bridge: None,
             lives_in: None,
             runs: Runs::Native,

@@ -22,7 +22,7 @@ pub use names::{Place, kernel_name, port_name};
 pub use network::{Network, NetworkError, Reserved};
 pub use node::{plan_nodes, runs};
 pub use objects::{
-    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Port, Runs,
+    Attachment, Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Port, Runs,
     VxlanParameters,
 };
 pub use order::{Order, StageTask, Task, order};

@@ -4,7 +4,7 @@ use crate::mac::{Macs, parse};
 use crate::names::{kernel_name, port_name};
 use crate::network::Network;
 use crate::node::{bridge_name, namespace, runs};
-use crate::objects::{Impl, LinkEnd, LinkObject, NamespaceOf, VxlanParameters};
+use crate::objects::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, VxlanParameters};
 use ipnet::IpNet;
 use netloom_kinds::Role;
 use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn plan_links(
     lab: &Lab,
     network: Option<&Network>,
-    others: &BTreeMap<String, (String, String)>,
+    others: &BTreeMap<String, Elsewhere>,
     macs: &mut Macs,
 ) -> Vec<LinkObject> {
     for end in lab.links.iter().flat_map(|l| &l.endpoints) {
@@ -74,7 +74,8 @@ impl Context<'_> {
         let (a, b) = (ends.next()?, ends.next());
         let fleeting = |e: &LinkEnd| match &e.namespace {
             NamespaceOf::Node(owner) => self.fleeting.contains(owner.as_str()),
-            _ => false,
+            NamespaceOf::Foreign { .. } => true,
+            NamespaceOf::Other { .. } | NamespaceOf::Host => false,
         };
         let how = match how {
             Impl::Veth if fleeting(&a) || b.as_ref().is_some_and(fleeting) => {

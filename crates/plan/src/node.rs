@@ -3,7 +3,7 @@
 use crate::mac::{Macs, parse_oui};
 use crate::names::port_name;
 use crate::network::Network;
-use crate::objects::{Attachment, NamespaceOf, NodeObject, Runs};
+use crate::objects::{Attachment, Elsewhere, NamespaceOf, NodeObject, Runs};
 use crate::port::Ports;
 use ipnet::IpNet;
 use netloom_kinds::{Class, Role};
@@ -11,12 +11,11 @@ use netloom_topology::{Lab, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Plans the nodes of a lab. `others` says which lab and node a container name outside of this lab
-/// belongs to; `ports_in_use` are ports of the host that cannot be chosen.
+/// Plans the nodes of a lab. `others` says where containers outside of this lab are; `ports_in_use` are ports of the host that cannot be chosen.
 pub fn plan_nodes(
     lab: &Lab,
     network: Option<&Network>,
-    others: &BTreeMap<String, (String, String)>,
+    others: &BTreeMap<String, Elsewhere>,
     ports_in_use: &BTreeSet<u16>,
     macs: &mut Macs,
 ) -> Vec<NodeObject> {
@@ -38,6 +37,7 @@ pub fn plan_nodes(
             container: n.kind_data.class != Class::Pseudo,
             runs: runs(n),
             ports: ports.plan(lab, n),
+            outside: n.kind_data.role == Role::ExtContainer,
             bridge: (n.kind_data.role == Role::Bridge && n.shares_namespace_of().is_some())
                 .then(|| bridge_name(&n.name).to_string()),
             lives_in: n.pid_mode.strip_prefix("container:").and_then(|other| {
@@ -65,7 +65,7 @@ pub fn bridge_name(node: &str) -> &str {
 pub fn namespace(
     lab: &Lab,
     node: &Node,
-    others: &BTreeMap<String, (String, String)>,
+    others: &BTreeMap<String, Elsewhere>,
 ) -> NamespaceOf {
     let mut at = node;
     // The resolver refuses circles; the bound is for labs that were not verified.
@@ -74,9 +74,7 @@ pub fn namespace(
             let inside = lab.nodes.iter().find(|n| n.name == next || n.long_name == next);
             match (inside, others.get(next)) {
                 (Some(n), _) => at = n,
-                (None, Some((lab, node))) => {
-                    return NamespaceOf::Other { lab: lab.clone(), node: node.clone() };
-                }
+                (None, Some(there)) => return there.namespace(next),
                 (None, None) => break,
             }
             continue;
@@ -87,7 +85,7 @@ pub fn namespace(
         return match at.kind_data.role {
             Role::Bridge | Role::OvsBridge | Role::Host => NamespaceOf::Host,
             Role::ExtContainer => match others.get(&at.name) {
-                Some((lab, node)) => NamespaceOf::Other { lab: lab.clone(), node: node.clone() },
+                Some(there) => there.namespace(&at.name),
                 None => NamespaceOf::Node(at.name.clone()),
             },
             _ => NamespaceOf::Node(at.name.clone()),

@@ -33,6 +33,9 @@ pub struct NodeObject {
     /// Ports of the host that lead to it.
     #[serde(default)]
     pub ports: Vec<Port>,
+    /// Whether it only stands for a container that somebody else runs.
+    #[serde(default)]
+    pub outside: bool,
     /// A bridge to make inside the namespace (bridge nodes that live in another node).
     pub bridge: Option<String>,
     /// Node of the lab among whose processes it lives.
@@ -104,8 +107,50 @@ pub enum NamespaceOf {
         /// The node of that lab.
         node: String,
     },
+    /// The one of a container that is no node of any lab.
+    Foreign {
+        /// What runs it.
+        runs: Runs,
+        /// Its name there.
+        container: String,
+    },
     /// The host's.
     Host,
+}
+
+/// Where a container outside of the lab is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// In another lab.
+    Lab {
+        /// The lab.
+        lab: String,
+        /// The node of that lab.
+        node: String,
+    },
+    /// With a daemon, in no lab.
+    Daemon(Runs),
+}
+
+impl Elsewhere {
+    /// The network namespace of a container of that name there.
+    pub fn namespace(&self, container: &str) -> NamespaceOf {
+        match self {
+            Elsewhere::Lab { lab, node } => {
+                NamespaceOf::Other { lab: lab.clone(), node: node.clone() }
+            }
+            Elsewhere::Daemon(runs) => {
+                NamespaceOf::Foreign { runs: *runs, container: container.into() }
+            }
+        }
+    }
+}
+
+impl NamespaceOf {
+    /// Whether it belongs to somebody who is not of this lab, and stays when the lab goes.
+    pub fn is_anothers(&self) -> bool {
+        matches!(self, NamespaceOf::Other { .. } | NamespaceOf::Foreign { .. })
+    }
 }
 
 /// A leg in the management network.
@@ -148,6 +193,12 @@ impl Objects {
     /// Names of the nodes that have a container.
     pub fn containers(&self) -> HashSet<&str> {
         self.nodes.iter().filter(|n| n.container).map(|n| n.name.as_str()).collect()
+    }
+
+    /// Names of the nodes in which commands can be run.
+    pub fn executing(&self) -> HashSet<&str> {
+        let runs = |n: &&NodeObject| n.container || n.outside;
+        self.nodes.iter().filter(runs).map(|n| n.name.as_str()).collect()
     }
 
     /// Adds what is not there yet: links that differ in anything, nodes of other container names.

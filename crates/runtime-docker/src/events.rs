@@ -8,6 +8,15 @@ use netloom_runtime::RuntimeError;
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Containers that are listened for.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// Those with a label, `key=value` or `key`.
+    Label(&'a str),
+    /// Those of these names.
+    Named(&'a [String]),
+}
+
 /// Something that happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
@@ -18,19 +27,20 @@ pub struct Happened {
 }
 
 impl Daemon {
-    /// Calls `each` for everything that happens to containers with a label (`key=value`), until
-    /// `each` says false or the daemon goes away; `ready` is called as soon as nothing can be
+    /// Calls `each` for everything that happens to the containers that are meant, until `each` says
+    /// false or the daemon goes away; `ready` is called as soon as nothing can be
     /// missed any more.
     pub fn watch(
         &self,
-        label: &str,
+        which: Which<'_>,
         ready: impl FnOnce(),
         mut each: impl FnMut(Happened) -> bool,
     ) -> Result<(), RuntimeError> {
-        let filters = HashMap::from([
-            ("type".to_owned(), vec!["container".to_owned()]),
-            ("label".to_owned(), vec![label.to_owned()]),
-        ]);
+        let mut filters = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
+        match which {
+            Which::Label(label) => drop(filters.insert("label".into(), vec![label.into()])),
+            Which::Named(names) => drop(filters.insert("container".into(), names.to_vec())),
+        }
         // What happens while the request is on its way is told too.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let since = Some(now.saturating_sub(1).to_string());

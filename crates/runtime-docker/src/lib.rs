@@ -21,7 +21,7 @@ mod runtime;
 mod state;
 
 pub use daemon::{Daemon, Program, socket_of};
-pub use events::Happened;
+pub use events::{Happened, Which};
 pub use image::{DaemonImage, Login};
 pub use network::{BRIDGE, DaemonNetwork, MTU, NewNetwork, Subnet};
 pub use runtime::Containers;

@@ -30,17 +30,22 @@ const AT_ONCE: usize = 16;
 /// A container's state, and what it was made from if it was made here.
 type Looked = (ContainerState, Option<String>);
 
-/// The containers of a daemon that carry a label.
+/// The containers of a daemon that carry a label; or all of them, to look at and to run commands
+/// in.
 pub struct Containers {
     daemon: Arc<Daemon>,
-    key: String,
-    value: String,
+    label: Option<(String, String)>,
 }
 
 impl Containers {
     /// Those that carry this label; others are never touched.
     pub fn new(daemon: Arc<Daemon>, key: &str, value: &str) -> Self {
-        Containers { daemon, key: key.into(), value: value.into() }
+        Containers { daemon, label: Some((key.into(), value.into())) }
+    }
+
+    /// All of them. Nothing is changed of those: what would is refused.
+    pub fn of_anybody(daemon: Arc<Daemon>) -> Self {
+        Containers { daemon, label: None }
     }
 
     /// The daemon.
@@ -51,7 +56,10 @@ impl Containers {
     /// Whether a container carries the label and was made here: other programs may use the label
     /// too.
     fn ours(&self, (state, made): &Looked) -> bool {
-        made.is_some() && state.labels.get(&self.key) == Some(&self.value)
+        match &self.label {
+            Some((key, value)) => made.is_some() && state.labels.get(key) == Some(value),
+            None => true,
+        }
     }
 
     /// Any container of a name, whoever made it.
@@ -79,9 +87,25 @@ impl Containers {
         self.inspect(name)?.ok_or_else(|| RuntimeError::NotFound(name.into()))
     }
 
-    /// A container that must be ours.
+    /// A container that commands may be run in.
     fn check(&self, name: &str) -> Result<(), RuntimeError> {
         self.state(name).map(drop)
+    }
+
+    /// A container that must be ours to change.
+    fn changed(&self, name: &str) -> Result<(), RuntimeError> {
+        self.ours_to_change(name)?;
+        self.check(name)
+    }
+
+    fn ours_to_change(&self, name: &str) -> Result<(), RuntimeError> {
+        match self.label {
+            Some(_) => Ok(()),
+            None => Err(RuntimeError::Unsupported {
+                what: format!("changing container `{name}`"),
+                why: "it belongs to nobody here".into(),
+            }),
+        }
     }
 }
 
@@ -97,6 +121,7 @@ impl Runtime for Containers {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.ours_to_change(&spec.name)?;
         let what = format!("make container {}", spec.name);
         let body = create::body(&self.daemon, spec)?;
         let wanted = create::digest(spec)?;
@@ -123,7 +148,7 @@ impl Runtime for Containers {
     }
 
     fn start(&self, name: &str) -> Result<ContainerState, RuntimeError> {
-        self.check(name)?;
+        self.changed(name)?;
         let docker = &self.daemon.docker;
         self.daemon.wait(&format!("start {name}"), START, async {
             match docker.start_container(name, None::<StartContainerOptions>).await {
@@ -141,7 +166,7 @@ impl Runtime for Containers {
     }
 
     fn stop(&self, name: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
-        self.check(name)?;
+        self.changed(name)?;
         let t = grace.and_then(|g| i32::try_from(g.as_secs_f64().ceil() as u64).ok());
         let options = StopContainerOptions { signal: None, t };
         let limit = grace.unwrap_or(MARGIN) + MARGIN;
@@ -156,7 +181,7 @@ impl Runtime for Containers {
     }
 
     fn kill(&self, name: &str, signal: i32) -> Result<(), RuntimeError> {
-        self.check(name)?;
+        self.changed(name)?;
         let options = KillContainerOptions { signal: signal.to_string() };
         self.daemon.ask(&format!("send a signal to {name}"), async {
             match self.daemon.docker.kill_container(name, Some(options)).await {
@@ -169,6 +194,7 @@ impl Runtime for Containers {
     }
 
     fn remove(&self, name: &str, force: bool) -> Result<(), RuntimeError> {
+        self.ours_to_change(name)?;
         let Some(_) = self.inspect(name)? else { return Ok(()) };
         let options = RemoveContainerOptions { force, v: true, ..Default::default() };
         let what = format!("remove {name}");
@@ -199,10 +225,11 @@ impl Runtime for Containers {
     }
 
     fn list(&self) -> Result<Vec<ContainerState>, RuntimeError> {
-        let label = format!("{}={}", self.key, self.value);
+        let label = |(key, value): &(String, String)| vec![format!("{key}={value}")];
+        let label = self.label.as_ref().map(label);
         let options = ListContainersOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+            filters: label.map(|l| HashMap::from([("label".to_owned(), l)])),
             ..Default::default()
         };
         let docker = &self.daemon.docker;

@@ -16,6 +16,22 @@ pub(crate) fn of(answer: ContainerInspectResponse) -> ContainerState {
         _ => Status::Exited,
     };
     let runs = status == Status::Running;
+    let mounts = answer.mounts.unwrap_or_default().into_iter();
+    let mounts = mounts.filter_map(|m| Some((m.source?, m.destination?))).collect();
+    let networks = answer.network_settings.and_then(|n| n.networks).unwrap_or_default();
+    let mut addresses = Vec::new();
+    for end in networks.into_values() {
+        let families = [
+            (end.ip_address, end.ip_prefix_len),
+            (end.global_ipv6_address, end.global_ipv6_prefix_len),
+        ];
+        for (address, length) in families {
+            if let Some(address) = address.filter(|a| !a.is_empty()) {
+                addresses.push(format!("{address}/{}", length.unwrap_or(0)));
+            }
+        }
+    }
+    let image = answer.config.as_ref().and_then(|c| c.image.clone()).unwrap_or_default();
     let ran = started_at.is_some();
     ContainerState {
         name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -39,6 +55,9 @@ pub(crate) fn of(answer: ContainerInspectResponse) -> ContainerState {
             .into_iter()
             .filter(|(key, _)| key != crate::create::SPEC)
             .collect(),
+        image,
+        addresses,
+        mounts,
     }
 }
 

@@ -26,6 +26,15 @@ pub struct ContainerState {
     pub restarts: u32,
     /// Labels of the specification.
     pub labels: BTreeMap<String, String>,
+    /// Image as it was named.
+    #[serde(default)]
+    pub image: String,
+    /// Addresses with prefix length that the runtime itself gave it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// What is mounted where: paths of the host and in the container.
+    #[serde(default)]
+    pub mounts: Vec<(String, String)>,
 }
 
 /// Life of a container.

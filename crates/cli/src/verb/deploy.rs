@@ -148,7 +148,7 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
     let rows = engine.nodes(&record, super::inspect::now())?;
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
-        _ => show!("{}", output::node_table(&rows, false)),
+        _ => show!("{}", output::node_table(&rows, output::Columns::default())),
     }
     let time = since.elapsed().as_secs_f64();
     match (done.nodes, done.links, done.removed + done.healed) {

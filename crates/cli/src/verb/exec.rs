@@ -1,9 +1,10 @@
 //! `netloom exec`.
 
 use crate::say::say;
+use crate::standin::{self, stands_in};
 use crate::{Global, context, output};
 use anyhow::{Result, anyhow, bail};
-use netloom_engine::{ExecResult, Selection};
+use netloom_engine::{Engine, ExecResult, LabRecord, Selection};
 use netloom_runtime::ExecSpec;
 use serde_json::{Map, Value as Json, json};
 use std::io::{IsTerminal, Write};
@@ -34,12 +35,12 @@ pub struct Arguments {
 /// Executes.
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let engine = context::engine()?;
-    let record = context::record(global, &engine)?;
     if let Some(node) = &a.target {
         if a.command.is_empty() {
             bail!("what should be run? write: netloom exec {node} -- COMMAND");
         }
         let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let record = context::record(global, &engine)?;
         let spec = ExecSpec { argv: a.command, tty, ..ExecSpec::default() };
         return Ok(code(engine.attach(&record, node, &spec)?));
     }
@@ -48,16 +49,24 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     }
     let selection = Selection { nodes: a.node, labels: a.label };
     let mut results = Vec::new();
+    let records = labs(global, &engine)?;
     for cmd in &a.cmd {
         let argv = shlex::split(cmd).ok_or_else(|| anyhow!("a quote is not closed in `{cmd}`"))?;
-        results.extend(engine.exec(&record, &selection, &argv)?);
+        for record in &records {
+            results.extend(engine.exec(record, &selection, &argv)?);
+        }
     }
     if results.is_empty() {
-        bail!("no node of lab {} has been selected", record.name);
+        bail!("nothing was run: the filter did not match any containers");
     }
     match a.format.as_str() {
         "json" => output::json(&as_json(&results))?,
+        _ if stands_in() => logged(&results),
         _ => plain(&results)?,
+    }
+    if stands_in() {
+        // Its scripts do not expect to end here.
+        return Ok(0);
     }
     // The first command that failed decides.
     Ok(results
@@ -65,6 +74,16 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         .map(|r| r.output.as_ref().map_or(1, |o| code(o.code)))
         .find(|c| *c != 0)
         .unwrap_or(0))
+}
+
+/// The lab of the flags, or of the folder; where there is none, or under the name of the program
+/// that looks at flags only, all of them.
+fn labs(global: &Global, engine: &Engine) -> Result<Vec<LabRecord>> {
+    let named = global.topo.is_some() || global.name.is_some();
+    if !named && (stands_in() || netloom_source::discover(None).is_err()) {
+        return Ok(LabRecord::all(&engine.directories)?);
+    }
+    Ok(vec![context::record(global, engine)?])
 }
 
 /// An exit code that fits.
@@ -89,6 +108,17 @@ fn plain(results: &[ExecResult]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn logged(results: &[ExecResult]) {
+    for r in results {
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let (code, stdout, stderr) = match &r.output {
+            Ok(o) => (o.code, text(&o.stdout), text(&o.stderr)),
+            Err(e) => (-1, String::new(), e.clone()),
+        };
+        standin::executed(&r.container, &r.argv.join(" "), code, &stdout, &stderr);
+    }
 }
 
 fn as_json(results: &[ExecResult]) -> Json {

@@ -79,8 +79,8 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
         "csv" => show!("{}", output::node_csv(&rows)),
-        _ if rows.is_empty() => say!("no nodes found"),
-        _ => show!("{}", output::node_table(&rows, a.all || a.wide)),
+        _ if rows.is_empty() => say!("no containers found"),
+        _ => show!("{}", output::node_table(&rows, output::Columns { labs: a.all, wide: a.wide })),
     }
     Ok(0)
 }

@@ -27,7 +27,13 @@ pub fn run(a: Arguments) -> Result<u8> {
             "releaseNotes": format!("{}/blob/main/CHANGELOG.md", env!("CARGO_PKG_REPOSITORY")),
         }))?,
         (_, true) => show!("{version}"),
-        _ => show!("netloom {version}"),
+        _ => {
+            show!("netloom {version}");
+            show!("    version: {version}");
+            show!("     commit: {}", option_env!("NETLOOM_COMMIT").unwrap_or("unknown"));
+            show!("       date: {}", option_env!("NETLOOM_DATE").unwrap_or("unknown"));
+            show!("     source: {}", env!("CARGO_PKG_REPOSITORY"));
+        }
     }
     Ok(0)
 }

@@ -13,6 +13,7 @@ use crate::{EngineError, Ledger};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_image::Image;
 use netloom_kinds::{Class, Role};
+use netloom_plan::{Elsewhere, Runs};
 use netloom_topology::{Lab, Node};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub struct Situation<'a> {
     pub ledger: &'a Ledger,
     /// This lab as it is deployed, if it is.
     pub record: Option<&'a LabRecord>,
-    /// Containers of other labs: lab and node by container name.
-    pub others: &'a BTreeMap<String, (String, String)>,
+    /// Containers that are no nodes of this lab, by name.
+    pub others: &'a BTreeMap<String, Elsewhere>,
     /// Paths.
     pub paths: &'a Paths<'a>,
     /// Nothing will be made of the plan: images need not be here yet.
@@ -62,6 +63,21 @@ pub fn check(
     Ok(out)
 }
 
+/// Containers that a lab names and does not make, with the runtime it names for them.
+pub fn needs_outside(lab: &Lab) -> Vec<(String, Option<Runs>)> {
+    let mut out = Vec::new();
+    for node in &lab.nodes {
+        if node.kind_data.role == Role::ExtContainer {
+            out.push((node.name.clone(), Runs::named(&node.runtime).filter(|r| *r != Runs::Native)));
+        } else if let Some(other) = node.shares_namespace_of()
+            && !lab.nodes.iter().any(|n| n.name == other || n.long_name == other)
+        {
+            out.push((other.to_owned(), None));
+        }
+    }
+    out
+}
+
 fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     match node.kind_data.role {
         Role::Bridge if node.shares_namespace_of().is_none() => {
@@ -91,7 +107,7 @@ fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
                 format!("there is no container `{}`", node.name),
             )
             .at(node.span)
-            .hint("it must be running before this lab is deployed"),
+            .hint("it must be running, here or with Docker or Podman, before this lab is deployed"),
         ),
         _ => {}
     }
@@ -103,7 +119,9 @@ fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut D
     let inside = owner.is_some();
     let own = netloom_plan::runs(node).own_namespaces();
     let shares = owner.is_some_and(|o| netloom_plan::runs(o).own_namespaces());
-    if own && !shares && (inside || situation.others.contains_key(other)) {
+    let there = situation.others.get(other);
+    let shares = shares || there == Some(&Elsewhere::Daemon(netloom_plan::runs(node)));
+    if own && !shares && (inside || there.is_some()) {
         let what = format!(
             "Docker cannot have node `{}` share the network of `{other}`, which it does not run",
             node.name
@@ -115,7 +133,7 @@ fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut D
         );
         return;
     }
-    if inside || situation.others.contains_key(other) {
+    if inside || there.is_some() {
         return;
     }
     let names = lab.nodes.iter().map(|n| n.name.as_str());
@@ -140,14 +158,15 @@ fn names(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
     if node.kind_data.role == Role::ExtContainer {
         return;
     }
-    if let Some((lab, other)) = situation.others.get(&node.long_name) {
+    if let Some(there) = situation.others.get(&node.long_name) {
+        let whose = match there {
+            Elsewhere::Lab { lab, node } => format!("node `{node}` of lab `{lab}`"),
+            Elsewhere::Daemon(runs) => format!("another container that {} runs", runs.word()),
+        };
         found.push(
             Diagnostic::error(
                 "name-taken",
-                format!(
-                    "`{}` is the name of node `{other}` of lab `{lab}` already",
-                    node.long_name
-                ),
+                format!("`{}` is the name of {whose} already", node.long_name),
             )
             .at(node.span)
             .hint("give one of them another name or prefix"),

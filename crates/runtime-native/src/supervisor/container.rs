@@ -99,6 +99,9 @@ impl Container {
             finished_at: life.finished_ms.map(|ms| ms / 1000),
             restarts: life.restarts,
             labels: self.spec.labels.clone(),
+            image: String::new(),
+            addresses: Vec::new(),
+            mounts: self.spec.binds.iter().map(|b| (text(&b.source), text(&b.target))).collect(),
         }
     }
 
@@ -115,6 +118,10 @@ impl Container {
                 }
             }
     }
+}
+
+fn text(path: &std::path::Path) -> String {
+    path.display().to_string()
 }
 
 impl Life {

@@ -1,0 +1,156 @@
+//! Containers that are no nodes of the lab: other labs', and those a daemon runs for somebody else.
+
+use crate::destroy::group;
+use crate::machine::Machine;
+use crate::plumb::opened;
+use crate::preflight::needs_outside;
+use crate::record::LabRecord;
+use crate::runtimes::{Reached, Runtimes};
+use crate::wire::{Backstage, Wires};
+use crate::{Engine, EngineError};
+use netloom_datapath::Netns;
+use netloom_plan::{Elsewhere, LinkObject, NamespaceOf, NodeObject, Runs};
+use netloom_runtime::Runtime;
+use netloom_runtime_docker::Containers;
+use netloom_topology::Lab;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Engine {
+    /// Looks with the daemons for containers that a lab names and nobody knows yet; daemons that do
+    /// not answer have none.
+    pub(crate) fn find_outside(
+        &self,
+        lab: &Lab,
+        others: &mut BTreeMap<String, Elsewhere>,
+        reached: &mut Reached,
+    ) -> Result<(), EngineError> {
+        for (name, wish) in needs_outside(lab) {
+            let wish = match others.get(&name) {
+                Some(Elsewhere::Lab { .. }) => continue,
+                Some(Elsewhere::Daemon(runs)) => Some(*runs),
+                None => wish,
+            };
+            let meant = |r: &Runs| wish.is_none_or(|w| w == *r);
+            for runs in [Runs::Docker, Runs::Podman].into_iter().filter(meant) {
+                let known = reached.get(&runs).cloned();
+                let at = match known {
+                    Some(at) => at,
+                    None => match self.daemons.socket(runs) {
+                        Ok(socket) if socket.exists() => match self.daemons.at(runs, &socket) {
+                            Ok(daemon) => (socket, daemon),
+                            Err(_) => continue,
+                        },
+                        _ => continue,
+                    },
+                };
+                let runtime = Containers::of_anybody(at.1.clone());
+                if runtime.inspect(&name)?.is_some_and(|s| s.pid.is_some()) {
+                    others.insert(name.clone(), Elsewhere::Daemon(runs));
+                    reached.insert(runs, at);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespace of somebody who is not of this lab, if it is there.
+    pub(crate) fn anothers(
+        &self,
+        sockets: &BTreeMap<Runs, PathBuf>,
+        of: &NamespaceOf,
+    ) -> Result<Option<Netns>, EngineError> {
+        match of {
+            NamespaceOf::Other { lab, node } => self.namespace_of(lab, node),
+            NamespaceOf::Foreign { runs, container } => match sockets.get(runs) {
+                // With the daemon went its containers.
+                Some(socket) => match self.daemons.at(*runs, socket) {
+                    Ok(daemon) => opened(&Containers::of_anybody(daemon), container),
+                    Err(_) => Ok(None),
+                },
+                None => Ok(None),
+            },
+            NamespaceOf::Node(_) | NamespaceOf::Host => Ok(None),
+        }
+    }
+
+    /// What runs the processes of a node, whoever made it.
+    pub(crate) fn runtime_of(
+        &self,
+        runtimes: &Runtimes,
+        node: &NodeObject,
+    ) -> Result<Arc<dyn Runtime>, EngineError> {
+        match &node.namespace {
+            NamespaceOf::Foreign { runs, .. } if node.outside => runtimes.of_anybody(*runs),
+            NamespaceOf::Other { lab, .. } if node.outside => {
+                let gone = || EngineError::Gone(lab.clone());
+                let record = LabRecord::load(&self.directories, lab)?.ok_or_else(gone)?;
+                let theirs = self.runtimes(&record)?.ok_or_else(gone)?;
+                theirs.of(record.runs_of(&node.long_name))
+            }
+            _ => runtimes.of(node.runs),
+        }
+    }
+
+    /// Brings links back to a container of somebody else that was started again, and has nodes that
+    /// share its namespace started again too.
+    pub(crate) fn rewire(&self, lab: &str, runs: Runs, container: &str) -> Result<(), EngineError> {
+        let Some(record) = LabRecord::load(&self.directories, lab)? else { return Ok(()) };
+        let Some(runtimes) = self.runtimes(&record)? else { return Ok(()) };
+        let place = NamespaceOf::Foreign { runs, container: container.to_owned() };
+        let Some(new) = self.anothers(&record.sockets, &place)? else { return Ok(()) };
+        let links: Vec<&LinkObject> =
+            record.objects.links.iter().filter(|l| l.ends().any(|e| e.namespace == place)).collect();
+        {
+            let _lock = self.lock_plumbing(lab)?;
+            let machine = Machine::observe()?;
+            let mut namespaces = HashMap::from([(place.clone(), new.try_clone()?)]);
+            for end in links.iter().flat_map(|l| l.ends()) {
+                let netns = match &end.namespace {
+                    NamespaceOf::Node(owner) => {
+                        let kept = runtimes.native.kept(&format!("netns:{owner}"))?;
+                        kept.map(Netns::from_fd).transpose()?
+                    }
+                    of => self.anothers(&record.sockets, of)?,
+                };
+                namespaces.extend(netns.map(|n| (end.namespace.clone(), n)));
+            }
+            let backstage = Backstage::of(&runtimes.native, &record.objects.links)?;
+            let wires = Wires {
+                machine: &machine,
+                namespaces: &namespaces,
+                backstage: &backstage,
+                group: group(lab),
+                lab,
+            };
+            let failures = wires.make(&links)?;
+            if !failures.is_empty() {
+                return Err(EngineError::Failed(failures));
+            }
+        }
+        let guests = record.objects.nodes.iter().filter(|n| n.container && n.namespace == place);
+        for guest in guests {
+            let runtime = runtimes.of(guest.runs)?;
+            let Some(pid) = runtime.inspect(&guest.long_name)?.and_then(|s| s.pid) else { continue };
+            if Netns::from_pid(pid).is_ok_and(|netns| !netns.same(&new)) {
+                runtime.stop(&guest.long_name, Some(Duration::ZERO))?;
+                runtime.start(&guest.long_name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Containers of somebody else that a lab's links lead to, by what runs them.
+pub fn foreign(record: &LabRecord) -> BTreeMap<Runs, BTreeSet<String>> {
+    let mut out: BTreeMap<Runs, BTreeSet<String>> = BTreeMap::new();
+    for node in &record.objects.nodes {
+        if let NamespaceOf::Foreign { runs, container } = &node.namespace {
+            out.entry(*runs).or_default().insert(container.clone());
+        }
+    }
+    out
+}
