@@ -61,10 +61,17 @@ fn inputs<'a>(global: &Global, overrides: Overrides, disk: &'a Disk) -> Result<I
 }
 
 fn kinds(inputs: &Inputs<'_>) -> Result<Catalogue> {
-    let config = std::env::var_os("XDG_CONFIG_HOME")
-        .map_or_else(|| home().join(".config"), PathBuf::from)
-        .join("netloom");
-    Ok(catalogue(Some(&config), Some(inputs.dir()))?)
+    Ok(catalogue(Some(&config()), Some(inputs.dir()))?)
+}
+
+/// Kinds that are known wherever the user is.
+pub fn own_kinds() -> Result<Catalogue> {
+    Ok(catalogue(Some(&config()), None)?)
+}
+
+fn config() -> PathBuf {
+    let config = std::env::var_os("XDG_CONFIG_HOME");
+    config.map_or_else(|| home().join(".config"), PathBuf::from).join("netloom")
 }
 
 /// The lab of a file; its errors end the command, its warnings are shown.

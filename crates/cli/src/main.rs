@@ -68,6 +68,9 @@ enum Verb {
     Validate(verb::validate::Arguments),
     /// Draw a topology: Graphviz, Mermaid, draw.io.
     Graph(verb::graph::Arguments),
+    /// Write the topology file of a Clos network.
+    #[command(visible_alias = "gen")]
+    Generate(verb::generate::Arguments),
     /// Show what is there.
     #[command(visible_aliases = ["ins", "i"])]
     Inspect(verb::inspect::Arguments),
@@ -89,6 +92,9 @@ enum Verb {
     /// Kinds of nodes.
     #[command(subcommand)]
     Kind(verb::kind::Verb),
+    /// Tools: impairments, links by hand, tunnels, certificates.
+    #[command(subcommand)]
+    Tools(verb::tools::Verb),
     /// What this machine can do, and what to do about the rest.
     Doctor(verb::doctor::Arguments),
     /// Print the version.
@@ -129,6 +135,7 @@ fn main() -> ExitCode {
         Verb::Deploy(_)
             | Verb::Redeploy(_)
             | Verb::Destroy(_)
+            | Verb::Generate(_)
             | Verb::Start(_)
             | Verb::Stop(_)
             | Verb::Restart(_)
@@ -147,6 +154,7 @@ fn main() -> ExitCode {
         Verb::Destroy(a) => verb::destroy::run(global, a),
         Verb::Validate(a) => verb::validate::run(global, a),
         Verb::Graph(a) => verb::graph::run(global, a),
+        Verb::Generate(a) => verb::generate::run(global, a),
         Verb::Inspect(a) => verb::inspect::run(global, a),
         Verb::Exec(a) => verb::exec::run(global, a),
         Verb::Shell(a) => verb::shell::run(global, a),
@@ -156,6 +164,7 @@ fn main() -> ExitCode {
         Verb::Restart(a) => verb::lifecycle::restart(global, a),
         Verb::Image(v) => verb::image::run(v, global.plain),
         Verb::Kind(v) => verb::kind::run(v),
+        Verb::Tools(v) => verb::tools::run(global, v),
         Verb::Doctor(a) => verb::doctor::run(a),
         Verb::Version(a) => verb::version::run(a),
         Verb::Completion(a) => verb::completion::run::<Cli>(a),

@@ -46,6 +46,35 @@ pub fn table(headers: &[&str], rows: &[Vec<String>], merged: usize) -> String {
     table.to_string()
 }
 
+/// A table without lines between rows.
+pub fn compact_table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(headers.iter().copied());
+    rows.iter().for_each(|row| builder.push_record(row));
+    let mut table = builder.build();
+    table.with(Style::rounded());
+    table.modify(Rows::first(), Alignment::center());
+    table.to_string()
+}
+
+/// A time as Go programs write it (`100ms`, `1m0.5s`).
+pub fn go_time(time: std::time::Duration) -> String {
+    let nanoseconds = time.as_nanos();
+    let trimmed = |value: f64, unit: &str| format!("{value}{unit}");
+    match nanoseconds {
+        0 => "0s".into(),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => trimmed(nanoseconds as f64 / 1e3, "µs"),
+        1_000_000..1_000_000_000 => trimmed(nanoseconds as f64 / 1e6, "ms"),
+        _ => {
+            let minutes = time.as_secs() / 60;
+            let seconds = time.as_secs_f64() - (minutes * 60) as f64;
+            let seconds = (seconds * 1e9).round() / 1e9;
+            if minutes > 0 { format!("{minutes}m{seconds}s") } else { format!("{seconds}s") }
+        }
+    }
+}
+
 /// What nodes as a table also say.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Columns {

@@ -2,7 +2,10 @@
 //! messages. Used when this program is started under that name (`docs/cli.md`).
 
 use crate::say::say_text;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::OnceLock;
 
 static STANDS_IN: OnceLock<bool> = OnceLock::new();
@@ -32,6 +35,25 @@ pub fn record(level: Level, message: &str, fields: &[(&str, &str)]) {
     say_text(&text(level, message, fields));
 }
 
+/// Something to tell: a record, or a line of its own under this program's own name.
+pub fn message(level: Level, message: &str, fields: &[(&str, &str)]) {
+    if stands_in() {
+        return record(level, message, fields);
+    }
+    let word = match level {
+        Level::Info => "",
+        Level::Warn => "warning: ",
+        Level::Error => "error: ",
+    };
+    let fields: String = fields.iter().map(|(k, v)| format!(" {k}={}", quoted(v))).collect();
+    say_text(&format!("{word}{message}{fields}\n"));
+}
+
+/// [`message`] of what is done.
+pub fn info(text: &str, fields: &[(&str, &str)]) {
+    message(Level::Info, text, fields);
+}
+
 /// What came of a command in a node. Their text ends with an empty line where output is shown.
 pub fn executed(node: &str, command: &str, code: i32, stdout: &str, stderr: &str) {
     let mut fields = vec![("node", node), ("command", command)];
@@ -47,6 +69,34 @@ pub fn executed(node: &str, command: &str, code: i32, stdout: &str, stderr: &str
         0 => record(Level::Info, "Executed command", &fields),
         _ => record(Level::Error, "Failed to execute command", &fields),
     }
+}
+
+/// Keeps a copy of a topology file where tools look for those that were deployed. The folder is in
+/// a place where everybody may write: one that is not ours is left alone.
+pub fn back_up(topology: &Path) -> std::io::Result<()> {
+    let text = std::fs::read(topology)?;
+    let mut folder = std::env::temp_dir();
+    for part in [".clab", "bak"] {
+        folder.push(part);
+        match std::fs::DirBuilder::new().mode(0o755).create(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let found = std::fs::symlink_metadata(&folder)?;
+        if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
+            let what = format!("{} is somebody else's", folder.display());
+            return Err(std::io::Error::other(what));
+        }
+    }
+    let name = topology.file_name().unwrap_or_default().to_string_lossy();
+    let path = folder.join(format!("{}_{name}", stamp()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&text)
+}
+
+/// Now, as `YYMMDD_HHMMSS` of the world's time.
+pub fn stamp() -> String {
+    chrono::Utc::now().format("%y%m%d_%H%M%S").to_string()
 }
 
 fn text(level: Level, message: &str, fields: &[(&str, &str)]) -> String {

@@ -122,6 +122,21 @@ pub fn ensure_absent(socket: &mut Socket, route: &Route) -> Result<bool> {
     }
 }
 
+/// Name of the interface that leads to an address, by the longest match.
+pub fn towards(socket: &mut Socket, address: IpAddr) -> Result<Option<String>> {
+    let routes = list(socket)?;
+    let leads = |e: &&Entry| {
+        e.destination.address.is_ipv4() == address.is_ipv4()
+            && Cidr::new(address, e.destination.prefix).is_ok_and(|c| {
+                c.network().address == e.destination.network().address
+            })
+    };
+    let best = routes.iter().filter(leads).max_by_key(|e| (e.destination.prefix, u32::MAX - e.metric));
+    let Some(index) = best.and_then(|e| e.interface) else { return Ok(None) };
+    let links = crate::observe::links(socket)?;
+    Ok(links.into_iter().find(|l| l.index == index).map(|l| l.name))
+}
+
 /// The unicast routes of the main table.
 pub fn list(socket: &mut Socket) -> Result<Vec<Entry>> {
     let dump = socket

@@ -9,7 +9,7 @@ use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
 use crate::runtimes::{Reached, Runtimes};
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, daemon_network, digest, files, heal, honour, hosts, outputs};
+use crate::{Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
@@ -124,7 +124,10 @@ impl Engine {
         let mut of_links = Macs::default();
         nodes.iter().filter_map(|n| n.mgmt.as_ref()).for_each(|leg| of_links.keep(leg.mac, true));
         let links = plan_links(lab, network.as_ref(), &others, &mut of_links);
-        let objects = Objects { nodes, links };
+        let mut objects = Objects { nodes, links };
+        if let Some(record) = record_ref.filter(|_| options.remake.is_none()) {
+            by_hand::keep(&record.objects, &mut objects);
+        }
         circles(lab, &objects, found);
         let mut decision = Decision {
             planned: Planned {

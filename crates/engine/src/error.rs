@@ -27,6 +27,19 @@ pub enum EngineError {
         /// The node.
         node: String,
     },
+    /// No such container, in labs or with daemons.
+    #[error(
+        "there is no container `{0}`: neither of a lab here, nor running with Docker or Podman; `netloom inspect --all` shows those of labs"
+    )]
+    NoContainer(String),
+    /// Something the user wrote makes no sense.
+    #[error("{what}: {hint}")]
+    Input {
+        /// What is wrong.
+        what: String,
+        /// What to write.
+        hint: String,
+    },
     /// The name belongs to another lab.
     #[error(
         "a lab named `{name}` is deployed already, from {topology}; destroy it first, or give this one another name with --name"
@@ -170,6 +183,8 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Refused(_) | EngineError::FilterOnRunning(_) => 3,
+            EngineError::Input { .. } => 2,
+            EngineError::NoContainer(_) => 4,
             EngineError::NoLab(_) | EngineError::Gone(_) | EngineError::NoNode { .. } => 4,
             EngineError::NameTaken { .. }
             | EngineError::InUse { .. }

@@ -171,12 +171,8 @@ impl Engine {
         Ok(rows)
     }
 
-    /// The interfaces of a node.
-    pub fn interfaces(
-        &self,
-        record: &LabRecord,
-        node: &str,
-    ) -> Result<Vec<InterfaceRow>, EngineError> {
+    /// The network namespace of a node.
+    pub(crate) fn netns(&self, record: &LabRecord, node: &str) -> Result<Netns, EngineError> {
         let missing = || EngineError::NoNode { lab: record.name.clone(), node: node.into() };
         let (name, _) = record
             .nodes
@@ -191,6 +187,16 @@ impl Engine {
             }
             of => self.anothers(&record.sockets, of)?.ok_or_else(missing)?,
         };
+        Ok(netns.with_label(format!("node {node}")))
+    }
+
+    /// The interfaces of a node.
+    pub fn interfaces(
+        &self,
+        record: &LabRecord,
+        node: &str,
+    ) -> Result<Vec<InterfaceRow>, EngineError> {
+        let netns = self.netns(record, node)?;
         let mut rows: Vec<InterfaceRow> = observe::links_in(&netns)?
             .into_iter()
             .map(|l| InterfaceRow {

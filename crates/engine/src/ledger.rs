@@ -31,6 +31,9 @@ pub struct Ledger {
     /// Chains of others that were given rules, by network.
     #[serde(default)]
     pub through: BTreeMap<String, BTreeSet<String>>,
+    /// Tunnels made by a command of their own, and the interface each is joined to.
+    #[serde(default)]
+    pub tunnels: BTreeMap<String, String>,
 }
 
 /// The ledger while nobody else may touch it.
@@ -65,6 +68,7 @@ impl Ledger {
             ledger.sysctls.clear();
             ledger.added.clear();
             ledger.through.clear();
+            ledger.tunnels.clear();
         }
         ledger.boot = boot.trim().into();
         Ok(Locked { ledger, path: path(directories), _lock: lock })

@@ -8,6 +8,7 @@
 //! container is made, nor how anything is shown.
 
 mod apply;
+mod by_hand;
 mod certificates;
 mod daemon_network;
 mod daemons;
@@ -48,6 +49,7 @@ mod schedule;
 mod spec;
 mod stages;
 mod tunnel;
+mod tunnel_by_hand;
 mod wire;
 
 pub use daemons::Daemons;
@@ -57,6 +59,8 @@ pub use directories::Directories;
 pub use error::EngineError;
 pub use exec::{ExecResult, Selection};
 pub use inspect::{InterfaceRow, NodeRow};
+pub use netloom_datapath::impair::{Impairment, Made};
+pub use tunnel_by_hand::HandTunnel;
 pub use labdir::make as make_lab_dir;
 pub use ledger::Ledger;
 pub use record::{LabRecord, NodeRecord, WAITING};

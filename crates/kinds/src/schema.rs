@@ -165,6 +165,9 @@ pub struct Interfaces {
     /// Vendor names and what they are called in Linux.
     #[serde(default)]
     pub aliases: Vec<Alias>,
+    /// Name of the Nth data interface, with `{n}` counting from 1 or an expression of it (`{n-1}`);
+    /// `eth{n}` when absent.
+    pub numbered: Option<String>,
     /// Shown when a name is refused.
     pub help: Option<String>,
     /// Names refused although `pattern` allows them, unless the node has no management network.

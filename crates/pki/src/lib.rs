@@ -5,12 +5,13 @@
 //!
 //! Knows: certificates. Must never know: labs, nodes, files.
 
+mod key;
+
+use key::Key;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, SanType, SerialNumber,
+    Issuer, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use rsa::rand_core::{OsRng, RngCore};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,8 +23,6 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 pub const KEY_SIZE: usize = 2048;
 /// A certificate's life when nobody says otherwise.
 pub const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Sizes of keys that make sense.
-const SIZES: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 /// A certificate that cannot be made or read.
 #[derive(Debug, Error)]
@@ -97,36 +96,36 @@ pub struct Terms {
 
 /// Makes an authority.
 pub fn authority(subject: &Subject, terms: Terms) -> Result<Pair, PkiError> {
-    let key = key(terms.key_size)?;
+    let key = Key::new(terms.key_size)?;
     let mut params = params(subject, terms)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
     let certificate = params.self_signed(&key).map_err(bad("the authority's certificate"))?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(Pair { certificate: certificate.pem(), key: key.pem() })
 }
 
 /// Makes a certificate that an authority signs.
 pub fn issue(authority: &Pair, subject: &Subject, terms: Terms) -> Result<Pair, PkiError> {
-    let signer = KeyPair::from_pem(&authority.key).map_err(bad("the authority's key"))?;
+    let signer = Key::read(&authority.key, "the authority's key")?;
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, signer)
         .map_err(bad("the authority's certificate"))?;
-    let key = key(terms.key_size)?;
+    let key = Key::new(terms.key_size)?;
     let mut params = params(subject, terms)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::NoCa;
     let certificate = params.signed_by(&key, &issuer).map_err(bad("the certificate"))?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(Pair { certificate: certificate.pem(), key: key.pem() })
 }
 
 /// Whether an authority can sign: its certificate and key are such, and belong together.
 pub fn check_authority(authority: &Pair) -> Result<(), PkiError> {
-    let key = KeyPair::from_pem(&authority.key).map_err(bad("the authority's key"))?;
+    let key = Key::read(&authority.key, "the authority's key")?;
     let der = der(&authority.certificate)?;
     let (_, certificate) = X509Certificate::from_der(&der)
         .map_err(|e| PkiError::Bad { what: "the authority's certificate", why: e.to_string() })?;
     let of_certificate = &certificate.public_key().subject_public_key.data;
-    if of_certificate.as_ref() != rcgen::PublicKeyData::der_bytes(&key) {
+    if of_certificate.as_ref() != key.der_bytes() {
         let why = "it is not that of the certificate".to_owned();
         return Err(PkiError::Bad { what: "the authority's key", why });
     }
@@ -146,9 +145,9 @@ pub fn serves(pair: &Pair, authority: &Pair, subject: &Subject, now: u64) -> boo
         let (_, issuer) = X509Certificate::from_der(&above).ok()?;
         let until = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
         let signed = certificate.issuer() == issuer.subject() && signed_by(&certificate, &issuer);
-        let key = KeyPair::from_pem(&pair.key).ok()?;
+        let key = Key::read(&pair.key, "its key").ok()?;
         let public = &certificate.public_key().subject_public_key.data;
-        let ours = public.as_ref() == rcgen::PublicKeyData::der_bytes(&key);
+        let ours = public.as_ref() == key.der_bytes();
         let (names, addresses) = names(&certificate);
         Some(
             signed
@@ -200,16 +199,6 @@ fn der(pem: &str) -> Result<Vec<u8>, PkiError> {
     let (_, block) =
         x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| why(e.to_string()))?;
     Ok(block.contents)
-}
-
-fn key(bits: usize) -> Result<KeyPair, PkiError> {
-    if !SIZES.contains(&bits) {
-        return Err(PkiError::KeySize(bits));
-    }
-    let wrong = |e: &dyn std::fmt::Display| PkiError::Key(e.to_string());
-    let key = RsaPrivateKey::new(&mut OsRng, bits).map_err(|e| wrong(&e))?;
-    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| wrong(&e))?;
-    KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_RSA_SHA256).map_err(|e| wrong(&e))
 }
 
 fn params(subject: &Subject, terms: Terms) -> Result<CertificateParams, PkiError> {
@@ -278,6 +267,16 @@ mod tests {
         let mixed = Pair { key: other.key, ..above.clone() };
         assert!(check_authority(&mixed).is_err());
         assert!(!format!("{above:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn small_keys() {
+        let small = Terms { key_size: 1024, ..TERMS };
+        let above = authority(&Subject::of_lab("x"), small).unwrap();
+        check_authority(&above).unwrap();
+        let subject = Subject { names: vec!["n.x".into()], ..Subject::of_lab("n") };
+        let pair = issue(&above, &subject, small).unwrap();
+        assert!(serves(&pair, &above, &subject, TERMS.now));
     }
 
     #[test]

@@ -192,7 +192,7 @@ mod tests {
             }
         };
         let (a, b) = id.split_once(' ').unwrap();
-        LinkObject { id: id.into(), how: Impl::Veth, a: end(a), b: Some(end(b)), mtu: 0 }
+        LinkObject { id: id.into(), how: Impl::Veth, a: end(a), b: Some(end(b)), mtu: 0, by_hand: false }
     }
 
     #[test]

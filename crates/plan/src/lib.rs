@@ -16,7 +16,7 @@ mod port;
 
 pub use address::{AddressError, Pool};
 pub use difference::{Difference, difference};
-pub use link::plan_links;
+pub use link::{HandEnd, link_by_hand, plan_links};
 pub use mac::Macs;
 pub use names::{Place, kernel_name, port_name};
 pub use network::{Network, NetworkError, Reserved};

@@ -4,7 +4,9 @@ use crate::mac::{Macs, parse};
 use crate::names::{kernel_name, port_name};
 use crate::network::Network;
 use crate::node::{bridge_name, namespace, runs};
-use crate::objects::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, VxlanParameters};
+use crate::objects::{
+    Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, Objects, VxlanParameters,
+};
 use ipnet::IpNet;
 use netloom_kinds::Role;
 use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};
@@ -79,12 +81,11 @@ impl Context<'_> {
         };
         let how = match how {
             Impl::Veth if fleeting(&a) || b.as_ref().is_some_and(fleeting) => {
-                let port = |end: &str| port_name("nls", &[&self.lab.name, &id, end]);
-                Impl::Stitch { ports: [port("a"), port("b")] }
+                stitch(&self.lab.name, &id)
             }
             how => how,
         };
-        Some(LinkObject { id, how, a, b, mtu: link.mtu })
+        Some(LinkObject { id, how, a, b, mtu: link.mtu, by_hand: false })
     }
 
     fn end(&self, end: &LinkEndpoint, macs: &mut Macs) -> LinkEnd {
@@ -135,6 +136,62 @@ impl Context<'_> {
             switch,
         }
     }
+}
+
+/// Two pairs, joined.
+fn stitch(lab: &str, id: &str) -> Impl {
+    let port = |end: &str| port_name("nls", &[lab, id, end]);
+    Impl::Stitch { ports: [port("a"), port("b")] }
+}
+
+/// Where an end of a link is to be that no file knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandEnd {
+    /// Whose namespace.
+    pub namespace: NamespaceOf,
+    /// The node's name, `host`, or the bridge's.
+    pub node: String,
+    /// Name as the user wrote it.
+    pub interface: String,
+    /// Bridge it becomes a port of.
+    pub master: Option<String>,
+    /// Open vSwitch bridge it becomes a port of.
+    pub switch: Option<String>,
+}
+
+/// A link between nodes of a lab, or from one to somewhere else, that no file knows.
+pub fn link_by_hand(lab: &str, objects: &Objects, ends: [HandEnd; 2], mtu: u32) -> LinkObject {
+    let mut macs = Macs::default();
+    let used = objects.links.iter().flat_map(|l| l.ends()).map(|e| e.mac);
+    let legs = objects.nodes.iter().filter_map(|n| n.mgmt.as_ref()).map(|m| m.mac);
+    used.chain(legs).for_each(|mac| macs.take(mac));
+    let fleeting = |of: &NamespaceOf| match of {
+        NamespaceOf::Foreign { .. } => true,
+        NamespaceOf::Node(owner) => {
+            objects.nodes.iter().any(|n| n.name == *owner && n.runs.own_namespaces())
+        }
+        NamespaceOf::Other { .. } | NamespaceOf::Host => false,
+    };
+    let id = ends.each_ref().map(|e| format!("{}:{}", e.node, e.interface)).join(" ");
+    let how = match ends.iter().any(|e| fleeting(&e.namespace)) {
+        true => stitch(lab, &id),
+        false => Impl::Veth,
+    };
+    let [a, b] = ends.map(|end| {
+        let (interface, altnames) = kernel_name(&end.interface);
+        LinkEnd {
+            mac: macs.derive(lab, &end.node, &end.interface, None, false),
+            namespace: end.namespace,
+            node: end.node,
+            interface,
+            altnames,
+            alias: None,
+            addresses: Vec::new(),
+            master: end.master,
+            switch: end.switch,
+        }
+    });
+    LinkObject { id, how, a, b: Some(b), mtu, by_hand: true }
 }
 
 fn parameters(t: &netloom_topology::Tunnel) -> VxlanParameters {

@@ -187,6 +187,9 @@ pub struct LinkObject {
     pub b: Option<LinkEnd>,
     /// MTU; 0 leaves it to the kernel.
     pub mtu: u32,
+    /// Made by a command of its own: no file knows it, and deploys leave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
 }
 
 impl Objects {

@@ -3,6 +3,7 @@
 use crate::exit::Invalid;
 use crate::progress::Progress;
 use crate::say::{say, say_text, show, show_text};
+use crate::standin::{self, Level, stands_in};
 use crate::{Global, context, output};
 use anyhow::{Context, Result};
 use netloom_diag::{Diagnostics, render};
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// Set no access lists on the lab directory (accepted for compatibility; none are set).
     #[arg(long, env = "CLAB_DEPLOY_SKIP_LABDIR_ACL")]
     skip_labdir_acl: bool,
+    /// Draw the lab for Graphviz into its directory.
+    #[arg(short, long, env = "CLAB_DEPLOY_GRAPH")]
+    graph: bool,
     /// Keep what was made when something fails, to look at it.
     #[arg(long)]
     keep_failed: bool,
@@ -67,6 +71,26 @@ fn interrupted() -> bool {
 }
 
 impl Arguments {
+    /// Those that make a lab anew.
+    pub fn anew(max_workers: usize, owner: Option<String>, rendered: Option<std::path::PathBuf>) -> Self {
+        Arguments {
+            reconfigure: true,
+            max_workers,
+            owner,
+            export_rendered: rendered,
+            format: "table".into(),
+            dry_run: false,
+            node_filter: Vec::new(),
+            skip_post_deploy: false,
+            skip_labdir_acl: false,
+            graph: false,
+            keep_failed: false,
+            network: None,
+            ipv4_subnet: None,
+            ipv6_subnet: None,
+        }
+    }
+
     /// What of these stands above the file.
     pub fn overrides(&self) -> Overrides {
         Overrides {
@@ -124,6 +148,9 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         if !found.is_empty() {
             say_text(&render(&sources, &found, false));
         }
+        if stands_in() {
+            standin::info("Apply plan", &[]);
+        }
         match a.format.as_str() {
             "json" => output::json(&planned)?,
             _ => show_text(&describe(&planned)),
@@ -138,6 +165,12 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         signal_hook::flag::register(signal, flag())?;
     }
     watch();
+    let known = LabRecord::load(&engine.directories, &lab.name)?.is_some();
+    if stands_in()
+        && let Err(e) = standin::back_up(&lab.topology_file)
+    {
+        standin::record(Level::Warn, "no copy of the topology file was kept", &[("err", &e.to_string())]);
+    }
     let progress = Progress::new(global.plain).with_sources(sources.clone());
     let done = match engine.deploy(&lab, &options, &progress) {
         Err(EngineError::Refused(found)) => return Err(Invalid { sources, found }.into()),
@@ -149,6 +182,12 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
         _ => show!("{}", output::node_table(&rows, output::Columns::default())),
+    }
+    if a.graph {
+        super::graph::draw(&lab)?;
+    }
+    if stands_in() && known {
+        standin::info("Apply summary", &[]);
     }
     let time = since.elapsed().as_secs_f64();
     match (done.nodes, done.links, done.removed + done.healed) {

@@ -5,8 +5,8 @@ use crate::{Global, context};
 use anyhow::{Context, Result};
 use netloom_engine::EngineError;
 use netloom_graph::{Direction, Picture, dot, drawio, mermaid};
-use netloom_topology::Overrides;
-use std::path::PathBuf;
+use netloom_topology::{Lab, Overrides};
+use std::path::{Path, PathBuf};
 
 /// Flags of `graph`.
 #[derive(clap::Args, Debug)]
@@ -35,6 +35,27 @@ pub struct Arguments {
     out: Option<PathBuf>,
 }
 
+/// Where a drawing of a lab stands when nobody says where.
+fn usual(lab: &Lab, extension: &str) -> Result<PathBuf> {
+    netloom_engine::make_lab_dir(&lab.dir)?;
+    let stem = lab.topology_file.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(lab.dir.join("graph").join(format!("{stem}.{extension}")))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    say!("created {}", path.display());
+    Ok(())
+}
+
+/// Draws a lab for Graphviz into its directory.
+pub fn draw(lab: &Lab) -> Result<()> {
+    write(&usual(lab, "dot")?, &dot(&Picture::of(lab, &[])))
+}
+
 /// Draws.
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let resolved = context::resolved(global, Overrides::default())?;
@@ -54,17 +75,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
             return Ok(0);
         }
         Some(path) => path,
-        None => {
-            netloom_engine::make_lab_dir(&lab.dir)?;
-            let stem = lab.topology_file.file_stem().unwrap_or_default().to_string_lossy();
-            lab.dir.join("graph").join(format!("{stem}.{extension}"))
-        }
+        None => usual(&lab, extension)?,
     };
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    }
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    say!("created {}", path.display());
+    write(&path, &text)?;
     if a.drawio {
         show!("Diagram created successfully.");
     }

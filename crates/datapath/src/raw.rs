@@ -12,23 +12,23 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
 /// An attribute: its number and its bytes.
-pub(super) type Attribute = (u16, Vec<u8>);
+pub(crate) type Attribute = (u16, Vec<u8>);
 
 /// The number of an attribute without the two bits that say how it is written.
-pub(super) fn number(kind: u16) -> u16 {
+pub(crate) fn number(kind: u16) -> u16 {
     kind & 0x3fff
 }
 
 /// A message: the fixed part and the attributes.
 #[derive(Debug, Clone)]
-pub(super) struct Message {
+pub(crate) struct Message {
     pub fixed: Vec<u8>,
     pub attributes: Vec<Attribute>,
 }
 
 impl Message {
     /// From what stands behind the header; `fixed` bytes are not attributes.
-    fn parse(bytes: &[u8], fixed: usize) -> Option<Self> {
+    pub fn parse(bytes: &[u8], fixed: usize) -> Option<Self> {
         let mut rest = bytes.get(fixed.next_multiple_of(4)..)?;
         let mut attributes = Vec::new();
         while rest.len() >= 4 {
@@ -40,7 +40,7 @@ impl Message {
         Some(Message { fixed: bytes[..fixed].to_vec(), attributes })
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let mut out = self.fixed.clone();
         out.resize(out.len().next_multiple_of(4), 0);
         for (kind, value) in &self.attributes {
@@ -83,7 +83,7 @@ impl Message {
 }
 
 /// A socket for such messages.
-pub(super) struct Raw {
+pub(crate) struct Raw {
     socket: Socket,
     sequence: u32,
     label: String,
