@@ -75,6 +75,8 @@ impl Progress {
 
     fn executed(&self, node: &str, command: &str, code: i32, stdout: &str, stderr: &str) {
         if stands_in() {
+            let words = shlex::split(command).map(|w| w.join(" "));
+            let command = words.as_deref().unwrap_or(command);
             return standin::executed(node, command, code, stdout, stderr);
         }
         let said = [stdout, stderr].map(str::trim_end).into_iter().filter(|t| !t.is_empty());

@@ -66,11 +66,15 @@ impl Stages<'_> {
             3 | 4 => return Outcome::Done,
             _ => {}
         }
-        self.commands(at, stage, "on-enter");
+        if task.enters {
+            self.commands(at, stage, "on-enter");
+        }
         if task.stage == 2 {
             self.configure(at);
         }
-        self.commands(at, stage, "on-exit");
+        if task.leaves {
+            self.commands(at, stage, "on-exit");
+        }
         Outcome::Done
     }
 

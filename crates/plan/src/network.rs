@@ -146,11 +146,19 @@ impl Network {
         let gateway = |text: &Option<String>, first: Option<IpAddr>| {
             text.as_deref().and_then(|t| t.parse().ok()).or(first)
         };
+        // Of a range the first is the gateway's, as Docker has it.
+        let first = |net: IpNet, range: &Option<String>| {
+            let range = range.as_deref().and_then(|r| r.parse::<IpNet>().ok());
+            match range.filter(|r| r.prefix_len() != net.prefix_len()) {
+                Some(range) => range.network().max(host(net, 1)),
+                None => host(net, 1),
+            }
+        };
         Ok(Network {
             name: mgmt.network.clone(),
             bridge: mgmt.bridge.clone().unwrap_or_else(|| port_name("br-", &[&mgmt.network])),
-            ipv4_gw: gateway(&mgmt.ipv4_gw, ipv4.map(|n| host(n.into(), 1))),
-            ipv6_gw: gateway(&mgmt.ipv6_gw, ipv6.map(|n| host(n.into(), 1))),
+            ipv4_gw: gateway(&mgmt.ipv4_gw, ipv4.map(|n| first(n.into(), &mgmt.ipv4_range))),
+            ipv6_gw: gateway(&mgmt.ipv6_gw, ipv6.map(|n| first(n.into(), &mgmt.ipv6_range))),
             ipv4,
             ipv6,
             mtu: mgmt.mtu.unwrap_or(MTU),

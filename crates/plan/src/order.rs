@@ -1,6 +1,6 @@
 //! What waits for what: the stages of all nodes as a graph of tasks.
 
-use crate::objects::{LinkObject, NamespaceOf, Objects};
+use crate::objects::{LinkEnd, LinkObject, NamespaceOf, Objects};
 use netloom_topology::Lab;
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,6 +25,10 @@ pub struct StageTask {
     pub stage: usize,
     /// Whether somebody waits for it, or it has commands (healthy and exit are only looked at then).
     pub awaited: bool,
+    /// Whether its commands for entering it are run.
+    pub enters: bool,
+    /// Whether it is over with this: its commands for leaving it are run.
+    pub leaves: bool,
 }
 
 /// Tasks, and for each the tasks that must be over before.
@@ -95,16 +99,37 @@ pub fn order(
             waits.entry((i, 0)).or_default().push((other, 0));
         }
     }
-    let late: BTreeSet<usize> = waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
+    let early = Early::of(lab);
+    let mut late: BTreeSet<usize> =
+        waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
+    late.extend(early.commands.iter().copied());
     let mut out = Order::default();
-    let is_late = |l: &usize| ends(&objects.links[*l], &position).iter().any(|e| late.contains(e));
+    // The namespaces of both ends come with their containers: made where they are then, a link need
+    // not be carried there. Unless a container waits for links.
+    let patient = |(_, stage): &(usize, usize)| *stage == 0;
+    let fleeting = |l: &LinkObject| {
+        let there = |e: &LinkEnd| match &e.namespace {
+            NamespaceOf::Node(owner) => position.get(owner.as_str()).is_some_and(|o| {
+                objects.nodes[*o].runs.own_namespaces() && nodes.contains(o)
+            }),
+            _ => false,
+        };
+        l.b.is_some() && l.ends().all(there)
+    };
+    let waiting = waits.iter().any(|((_, s), list)| *s == 0 && !list.iter().all(patient));
+    let carried = |l: &usize| waiting || !fleeting(&objects.links[*l]);
+    let is_late = |l: &usize| {
+        !carried(l) || ends(&objects.links[*l], &position).iter().any(|e| late.contains(e))
+    };
     let (after, at_once): (Vec<usize>, Vec<usize>) = links.iter().copied().partition(is_late);
     let wired = batches(objects, &at_once, &position, &mut out);
     let mut ids: HashMap<(usize, usize), usize> = HashMap::new();
     for &n in nodes {
         for s in 0..5 {
             ids.insert((n, s), out.tasks.len());
-            let task = StageTask { node: n, stage: s, awaited: awaited.contains(&(n, s)) };
+            let enters = s != 1 || !early.entering.contains(&n);
+            let awaited = awaited.contains(&(n, s));
+            let task = StageTask { node: n, stage: s, awaited, enters, leaves: true };
             out.tasks.push((Task::Stage(task), Vec::new()));
         }
     }
@@ -120,6 +145,23 @@ pub fn order(
             out.tasks[ids[&(n, s)]].1 = deps;
         }
     }
+    // Commands for entering `create-links` come before the links.
+    let mut entered: HashMap<usize, usize> = HashMap::new();
+    for &n in nodes.iter().filter(|n| early.entering.contains(n)) {
+        let neighbours: BTreeSet<usize> = after
+            .iter()
+            .map(|l| ends(&objects.links[*l], &position))
+            .filter(|e| e.contains(&n))
+            .flatten()
+            .collect();
+        let others = waits.get(&(n, 1)).into_iter().flatten();
+        let others = others.filter(|(other, s)| *s != 1 || !neighbours.contains(other));
+        let deps = others.filter_map(|w| ids.get(w)).chain([&ids[&(n, 0)]]).copied().collect();
+        entered.insert(n, out.tasks.len());
+        let task = StageTask { node: n, stage: 1, awaited: true, enters: true, leaves: false };
+        out.tasks.push((Task::Stage(task), deps));
+        out.tasks[ids[&(n, 1)]].1.push(entered[&n]);
+    }
     for l in after {
         let ends = ends(&objects.links[l], &position);
         // Made once whatever its late ends wait for is over.
@@ -128,16 +170,51 @@ pub fn order(
         for e in &ends {
             before.extend(link_waits(*e, &ends, &waits));
         }
-        let deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
+        let in_place = !carried(&l);
+        if in_place {
+            let owner = |e: &LinkEnd| match &e.namespace {
+                NamespaceOf::Node(owner) => position.get(owner.as_str()).copied(),
+                _ => None,
+            };
+            before.extend(objects.links[l].ends().filter_map(owner).map(|o| (o, 0)));
+        }
+        before.extend(ends.iter().filter(|e| early.commands.contains(e)).map(|e| (*e, 0)));
+        let mut deps: Vec<usize> = before.iter().filter_map(|b| ids.get(b)).copied().collect();
+        deps.extend(ends.iter().filter_map(|e| entered.get(e)));
         let id = out.tasks.len();
         out.tasks.push((Task::Link(l), deps));
-        for e in ends.iter().filter(|e| late.contains(e)) {
+        for e in ends.iter().filter(|e| in_place || late.contains(e)) {
             if let Some(&links_done) = ids.get(&(*e, 1)) {
                 out.tasks[links_done].1.push(id);
             }
         }
     }
     out
+}
+
+/// Nodes with commands that are run before their links are made.
+struct Early {
+    /// In `create`, or when entering `create-links`.
+    commands: BTreeSet<usize>,
+    /// The latter alone.
+    entering: BTreeSet<usize>,
+}
+
+impl Early {
+    fn of(lab: &Lab) -> Self {
+        let mut out = Early { commands: BTreeSet::new(), entering: BTreeSet::new() };
+        for (i, node) in lab.nodes.iter().enumerate() {
+            let [(_, create), (_, links), ..] = node.stages.named();
+            if links.exec.iter().any(|e| e.phase == "on-enter") {
+                out.entering.insert(i);
+                out.commands.insert(i);
+            }
+            if create.exec.iter().any(|e| e.target != "host") {
+                out.commands.insert(i);
+            }
+        }
+        out
+    }
 }
 
 /// Links that wait for nothing, in batches of neighbouring nodes, one after the other. Says for
