@@ -20,6 +20,14 @@ const ROBOT: &str = "robotframework==7.5";
 /// Longest time for a suite, in seconds.
 const LONGEST: u64 = 420;
 
+/// How suites are run.
+struct How<'a> {
+    program: &'a Path,
+    robot: &'a Path,
+    show: bool,
+    logs: Option<&'a Path>,
+}
+
 struct Suite {
     name: String,
     passed: Vec<String>,
@@ -28,7 +36,7 @@ struct Suite {
 }
 
 /// Runs the suites. `--only TEXT` chooses, `--log` shows the runner's output, `--keep-logs DIR`
-/// keeps its logs.
+/// keeps its logs, `--program PATH` runs another program than ours.
 pub fn run(checkout: &Path, flags: &[&str]) -> Result<()> {
     let value = |name: &str| flags.iter().position(|f| *f == name).and_then(|i| flags.get(i + 1));
     let only = value("--only").copied().unwrap_or_default();
@@ -48,8 +56,13 @@ pub fn run(checkout: &Path, flags: &[&str]) -> Result<()> {
     let robot = runner()?;
     let todo = Mutex::new(suites.into_iter());
     let done = Mutex::new(Vec::new());
-    let show = flags.contains(&"--log");
     let logs = value("--keep-logs").map(PathBuf::from);
+    let how = How {
+        program: value("--program").map_or_else(|| binary::netloom(), |p| Path::new(*p)),
+        robot: &robot,
+        show: flags.contains(&"--log"),
+        logs: logs.as_deref(),
+    };
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
@@ -59,7 +72,7 @@ pub fn run(checkout: &Path, flags: &[&str]) -> Result<()> {
                     // Each has a thread, and so namespaces, of its own.
                     let result = std::thread::scope(|inner| {
                         inner
-                            .spawn(|| one(&tests, &suite, &robot, show, logs.as_deref()))
+                            .spawn(|| one(&tests, &suite, &how))
                             .join()
                             .unwrap_or_else(|_| bail!("{suite}: the place for it could not be made"))
                     });
@@ -124,7 +137,8 @@ fn runner() -> Result<PathBuf> {
 }
 
 /// One suite in a sandbox whose `/etc`, `/tmp` and `/run` are its own.
-fn one(tests: &Path, suite: &str, robot: &Path, show: bool, logs: Option<&Path>) -> Result<Suite> {
+fn one(tests: &Path, suite: &str, how: &How<'_>) -> Result<Suite> {
+    let How { robot, show, logs, .. } = *how;
     let mut sandbox = Sandbox::new();
     let s = &sandbox;
     let folder = s.folders()[0].to_path_buf();
@@ -145,9 +159,9 @@ fn one(tests: &Path, suite: &str, robot: &Path, show: bool, logs: Option<&Path>)
     s.sh("mkdir -p /etc/ssh/ssh_config.d && chmod 1777 /tmp").ok();
     let bin = folder.join("bin");
     fs::create_dir_all(&bin)?;
-    symlink(binary::netloom(), bin.join("containerlab"))?;
-    symlink(binary::netloom(), bin.join("clab"))?;
-    let sudo = "#!/bin/sh\nwhile [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec \"$@\"\n";
+    symlink(how.program, bin.join("containerlab"))?;
+    symlink(how.program, bin.join("clab"))?;
+    let sudo = "#!/bin/sh\nwhile [ \"${1#-}\" != \"$1\" ]; do shift; done\nexec env \"$@\"\n";
     fs::write(bin.join("sudo"), sudo)?;
     fs::set_permissions(bin.join("sudo"), fs::Permissions::from_mode(0o755))?;
     let path = std::env::var("PATH").unwrap_or_default();
@@ -275,8 +289,8 @@ fn images(s: &Sandbox, folder: &Path, mirror: &str) -> Result<()> {
         fs::write(&path, text)?;
         Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?)
     };
-    // Busybox's `ip` does not say which state a link is in.
-    for real in ["/sbin/ip", "/bin/bash"] {
+    // Busybox's do not say which state a link is in, nor how late it is to the nanosecond.
+    for real in ["/sbin/ip", "/bin/bash", "/bin/date"] {
         with_libraries(&root, Path::new(real))?;
     }
     program("etc/os-release", "ID=alpine\nPRETTY_NAME=\"a stand-in\"\n")?;

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long a daemon may take over what it was asked for by a command that is gone.
 pub const LATE: Duration = Duration::from_millis(300);
 
+/// Docker's own network, on which it takes no addresses from anybody.
+const DEFAULT: &str = "bridge";
+
 /// Whether some node of a lab is to get its leg from Docker.
 pub fn needed(lab: &Lab) -> bool {
     lab.nodes.iter().any(|n| n.managed() && runs(n).own_namespaces())
@@ -45,6 +48,7 @@ pub fn adopted(name: &str, have: &DaemonNetwork, external_access: bool) -> Netwo
         mtu: have.mtu.unwrap_or(1500),
         external_access,
         foreign_bridge: true,
+        self_willed: name == DEFAULT,
         bridges: 1,
         users: BTreeMap::new(),
         daemons: BTreeMap::new(),
@@ -70,6 +74,25 @@ fn v6(address: IpAddr) -> Option<std::net::Ipv6Addr> {
 /// What of a network that Docker has does not go with what the file asks for.
 pub fn check(lab: &Lab, ledger: &Ledger, have: &DaemonNetwork, found: &mut Diagnostics) {
     let name = &lab.mgmt.network;
+    for node in lab.nodes.iter().filter(|n| name == DEFAULT && n.managed()) {
+        let fixed = ["mgmt-ipv4", "mgmt-ipv6"];
+        let wished = [node.mgmt_ipv4.is_some(), node.mgmt_ipv6.is_some()];
+        let key = fixed.into_iter().zip(wished).find(|(_, w)| *w).map(|(k, _)| k);
+        let (what, at) = match key {
+            _ if !runs(node).own_namespaces() => (
+                format!("Docker's network `{name}` takes only nodes that Docker runs, not `{}`", node.name),
+                node.span_of("runtime"),
+            ),
+            Some(key) => (
+                format!("Docker chooses the addresses on its network `{name}`, also that of `{}`", node.name),
+                node.span_of(key),
+            ),
+            None => continue,
+        };
+        found.push(
+            Diagnostic::error("network", what).at(at).hint("choose another `mgmt.network`"),
+        );
+    }
     if have.driver != "bridge" {
         let what =
             format!("Docker's network `{name}` has no bridge, but the driver `{}`", have.driver);

@@ -253,7 +253,8 @@ impl Engine {
         let mut locked = Ledger::lock(&self.directories, Some(options.interrupted))?;
         let mut found = Diagnostics::default();
         let existing = self.existing(&lab.name)?;
-        let decision = self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
+        let mut decision =
+            self.decide(lab, options, existing.as_ref(), &locked.ledger, &mut found)?;
         drop(existing);
         if found.has_errors() {
             return Err(EngineError::Refused(found));
@@ -293,6 +294,9 @@ impl Engine {
             }
             self.tell_daemons(lab, network)?;
         }
+        for complaint in hostwide::let_bridges_through(&mut locked, &lab.name, objects)? {
+            report.event(Event::Warning(complaint));
+        }
         drop(locked);
         let mut done = Deployed::default();
         if idle {
@@ -307,6 +311,14 @@ impl Engine {
             Some(runtimes) => runtimes.states(&record.runtimes())?,
             None => HashMap::new(),
         };
+        for node in &mut decision.planned.objects.nodes {
+            let chosen = states.get(&node.long_name).map(|s| &s.addresses);
+            if let (Some(leg), Some(chosen)) = (&mut node.mgmt, chosen)
+                && leg.self_willed
+            {
+                leg.addresses = chosen.iter().filter_map(|a| a.parse().ok()).collect();
+            }
+        }
         let ids = states.into_iter().map(|(name, state)| (name, state.id)).collect();
         for complaint in self.write_outputs(lab, &decision, options, &ids)? {
             report.event(Event::Warning(complaint));

@@ -259,8 +259,9 @@ impl Engine {
         let published = ports || locked.ledger.ports.values().any(|l| l == lab);
         locked.ledger.interfaces.retain(|_, l| l != lab);
         locked.ledger.ports.retain(|_, l| l != lab);
+        let host = Netns::current()?;
+        hostwide::leave_bridges(&host, &mut locked, lab)?;
         if published {
-            let host = Netns::current()?;
             // Before the rules that guard it go.
             hostwide::close_loopback(&host, &mut locked)?;
             mgmt::unpublish(&host, lab)?;

@@ -2,14 +2,14 @@
 //! put back when the last network goes.
 
 use crate::EngineError;
-use crate::ledger::Locked;
+use crate::ledger::{Ledger, Locked};
 use crate::wire::mgmt_spec;
 use netloom_datapath::mgmt::MgmtSpec;
-use netloom_datapath::mgmt::forward::{self, Way};
+use netloom_datapath::mgmt::forward::{self, Entry, Way};
 use netloom_datapath::{Netns, Socket, addr, mgmt, sysctl};
-use netloom_plan::Network;
+use netloom_plan::{NamespaceOf, Network, Objects};
 use nix::errno::Errno;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Makes the network; what it changes of the host is written down before. `quiet` when no other lab
 /// is on it. Gives what the user should hear.
@@ -228,7 +228,7 @@ pub fn let_through(
             network.bridge
         )
     };
-    let chains = match forward::closed(host) {
+    let chains = match forward::closed(host, Entry::ForUsers) {
         Ok(chains) => chains,
         Err(e) => return Ok(vec![complaint(e)]),
     };
@@ -243,6 +243,74 @@ pub fn let_through(
     bridges.extend(further.iter().map(|(bridge, ..)| bridge.as_str()));
     let tried = chains.iter().map(|c| forward::open(host, c, &network.name, &bridges, way));
     Ok(tried.filter_map(Result::err).map(complaint).collect())
+}
+
+/// Bridges of the host that links of a lab are on, but for those of management networks.
+fn bridges_of<'o>(objects: &'o Objects, ledger: &Ledger) -> BTreeSet<&'o str> {
+    let ends = objects.links.iter().flat_map(|l| l.ends());
+    ends.filter(|e| e.namespace == NamespaceOf::Host)
+        .filter_map(|e| e.master.as_deref())
+        .filter(|b| ledger.networks.values().all(|n| n.bridge != **b))
+        .collect()
+}
+
+/// How rules for a bridge that is no management network's are marked.
+fn mark(bridge: &str) -> String {
+    format!("bridge..{bridge}")
+}
+
+/// Lets bridges that nodes of the file stand for through forwarding rules of others that would stop
+/// what goes over them; says what could not be done.
+pub fn let_bridges_through(
+    locked: &mut Locked,
+    lab: &str,
+    objects: &Objects,
+) -> Result<Vec<String>, EngineError> {
+    let bridges = bridges_of(objects, &locked.ledger);
+    if bridges.is_empty() {
+        return Ok(Vec::new());
+    }
+    let host = Netns::current()?;
+    let complaint = |bridge: &str, e: netloom_datapath::Error| {
+        format!("this host may drop what goes over bridge {bridge} ({e}); let it through yourself")
+    };
+    let chains = match forward::closed(&host, Entry::First) {
+        Ok(chains) => chains,
+        Err(e) => return Ok(bridges.iter().map(|b| complaint(b, e.clone())).collect()),
+    };
+    if chains.is_empty() {
+        return Ok(Vec::new());
+    }
+    for bridge in &bridges {
+        locked.ledger.bridges.entry((*bridge).into()).or_default().insert(lab.into());
+        let noted = locked.ledger.through.entry(mark(bridge)).or_default();
+        noted.extend(chains.iter().map(ToString::to_string));
+    }
+    locked.save()?;
+    let mut complaints = Vec::new();
+    for bridge in bridges {
+        for chain in &chains {
+            if let Err(e) = forward::open(&host, chain, &mark(bridge), &[bridge], Way::OutAndIn) {
+                complaints.push(complaint(bridge, e));
+            }
+        }
+    }
+    Ok(complaints)
+}
+
+/// Takes the rules for bridges back that no lab has links on any more.
+pub fn leave_bridges(host: &Netns, locked: &mut Locked, lab: &str) -> Result<(), EngineError> {
+    let mut free = Vec::new();
+    for (bridge, labs) in &mut locked.ledger.bridges {
+        if labs.remove(lab) && labs.is_empty() {
+            free.push(bridge.clone());
+        }
+    }
+    for bridge in free {
+        stop_letting(host, locked, &mark(&bridge))?;
+        locked.ledger.bridges.remove(&bridge);
+    }
+    Ok(())
 }
 
 /// Whether what crosses a bridge goes through the host's forwarding rules.

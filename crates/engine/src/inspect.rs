@@ -140,7 +140,7 @@ impl Engine {
             let address = |v4: bool| {
                 let given = state.map(|s| &s.addresses[..]).unwrap_or_default();
                 let given = given.iter().find(|a| a.contains('.') == v4).cloned();
-                address(v4).or(given)
+                given.or_else(|| address(v4))
             };
             rows.push(NodeRow {
                 lab: record.name.clone(),

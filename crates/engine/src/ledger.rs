@@ -31,6 +31,9 @@ pub struct Ledger {
     /// Chains of others that were given rules, by network.
     #[serde(default)]
     pub through: BTreeMap<String, BTreeSet<String>>,
+    /// Bridges of the host that were given a way through, and the labs that have links on them.
+    #[serde(default)]
+    pub bridges: BTreeMap<String, BTreeSet<String>>,
     /// Tunnels made by a command of their own, and the interface each is joined to.
     #[serde(default)]
     pub tunnels: BTreeMap<String, String>,

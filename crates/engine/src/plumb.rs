@@ -134,7 +134,7 @@ fn prepare(
         bridge::ensure(&mut socket, &BridgeSpec::new(name.clone()))?;
         link::set_up(&mut socket, name)?;
     }
-    if let Some(leg) = &node.mgmt
+    if let Some(leg) = node.mgmt.as_ref().filter(|m| !m.self_willed)
         && let Some(found) = observe::link(&mut socket, &leg.interface)?
         && found.mac != Some(leg.mac)
     {

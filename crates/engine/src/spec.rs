@@ -249,6 +249,11 @@ fn leg(parts: &Parts<'_>) -> Leg {
     let mut aliases = vec![node.name.clone()];
     aliases.extend(node.aliases.iter().filter(|a| **a != node.name).cloned());
     let dns = node.dns.clone().unwrap_or_default();
+    if object.mgmt.as_ref().is_some_and(|m| m.self_willed) {
+        // Names are no affair of such a network either.
+        aliases.clear();
+    }
+    let addresses = addresses.filter(|_| !aliases.is_empty());
     Leg {
         network: lab.mgmt.network.clone(),
         ipv4: addresses.clone().find(IpAddr::is_ipv4),

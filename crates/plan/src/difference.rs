@@ -33,7 +33,10 @@ impl Difference {
 /// Whether a node keeps its namespace. Published ports are the host's affair, and a leg that stands
 /// can be made of another size.
 fn same_place(a: &NodeObject, b: &NodeObject) -> bool {
-    let leg = |n: &NodeObject| n.mgmt.clone().map(|m| Attachment { mtu: 0, ..m });
+    let leg = |n: &NodeObject| {
+        let leg = n.mgmt.clone().map(|m| Attachment { mtu: 0, ..m });
+        leg.map(|m| if m.self_willed { Attachment { addresses: Vec::new(), ..m } } else { m })
+    };
     a.namespace == b.namespace
         && leg(a) == leg(b)
         && a.bridge == b.bridge

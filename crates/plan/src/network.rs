@@ -36,6 +36,9 @@ pub struct Network {
     /// How many bridges it has: one takes a thousand nodes.
     #[serde(default = "one")]
     pub bridges: usize,
+    /// Docker hands out the addresses of its nodes by itself, and takes none from others.
+    #[serde(default)]
+    pub self_willed: bool,
     /// Addresses by lab and node.
     #[serde(default)]
     pub users: BTreeMap<String, BTreeMap<String, Reserved>>,
@@ -164,6 +167,7 @@ impl Network {
             mtu: mgmt.mtu.unwrap_or(MTU),
             external_access: mgmt.external_access,
             foreign_bridge: false,
+            self_willed: false,
             bridges: 1,
             users: BTreeMap::new(),
             daemons: BTreeMap::new(),
@@ -327,6 +331,12 @@ impl Network {
             pool.take(*a);
         });
         let nodes: Vec<_> = lab.nodes.iter().filter(|n| n.managed()).collect();
+        if self.self_willed {
+            for node in &nodes {
+                mine.entry(node.name.clone()).or_default();
+            }
+            return Ok(());
+        }
         for node in &nodes {
             let fixed =
                 if v4 { node.mgmt_ipv4.map(IpAddr::V4) } else { node.mgmt_ipv6.map(IpAddr::V6) };

@@ -138,5 +138,6 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
         mtu: net.mtu,
         addresses,
         gateways,
+        self_willed: net.self_willed,
     })
 }

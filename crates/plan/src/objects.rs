@@ -172,6 +172,9 @@ pub struct Attachment {
     pub addresses: Vec<IpNet>,
     /// Next hops of the default routes.
     pub gateways: Vec<IpAddr>,
+    /// The runtime chooses addresses at every start; those here are what it chose last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_willed: bool,
 }
 
 /// A link.

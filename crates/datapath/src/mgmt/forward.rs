@@ -44,12 +44,21 @@ impl std::str::FromStr for Chain {
     }
 }
 
+/// Which chain a rule goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// The one its owner keeps for others' rules, where there is one.
+    ForUsers,
+    /// The one packets come to first.
+    First,
+}
+
 /// Chains that would drop what is forwarded, each as the chain a rule for it belongs in. None where
 /// there is no `nft`.
 ///
 /// # Errors
 /// The program does not answer, or not in JSON.
-pub fn closed(host: &Netns) -> Result<BTreeSet<Chain>> {
+pub fn closed(host: &Netns, entry: Entry) -> Result<BTreeSet<Chain>> {
     if nft::program().is_none() {
         return Ok(BTreeSet::new());
     }
@@ -67,7 +76,7 @@ pub fn closed(host: &Netns) -> Result<BTreeSet<Chain>> {
             continue;
         }
         // One that nobody goes through any more is left behind by a Docker that has gone.
-        out.insert(match rules.jump_to(FOR_USERS) {
+        out.insert(match entry == Entry::ForUsers && rules.jump_to(FOR_USERS) {
             true => Chain { name: FOR_USERS.into(), ..at },
             false => at,
         });
