@@ -294,6 +294,7 @@ fn images(s: &Sandbox, folder: &Path, mirror: &str) -> Result<()> {
         with_libraries(&root, Path::new(real))?;
     }
     program("etc/os-release", "ID=alpine\nPRETTY_NAME=\"a stand-in\"\n")?;
+    program("sbin/apk", "#!/bin/sh\nexit 0\n")?;
     program("srv/index.html", "<p>Thank you for using nginx.</p>\n")?;
     program("usr/sbin/nginx", "#!/bin/sh\nexec httpd -f -p 80 -h /srv\n")?;
     for folder in ["var", "run", "usr/bin", "lib"] {

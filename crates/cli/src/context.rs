@@ -3,6 +3,7 @@
 use crate::Global;
 use crate::exit::Invalid;
 use crate::say::say_text;
+use crate::standin;
 use anyhow::{Context, Result, bail};
 use netloom_diag::{Severity, Sources, render};
 use netloom_engine::{Daemons, Directories, Engine, EngineError, LabRecord};
@@ -10,7 +11,7 @@ use netloom_kinds::Catalogue;
 use netloom_source::{Disk, Request, catalogue, discover, gather};
 use netloom_topology::{Inputs, Lab, Overrides, Resolved, resolve};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub fn resolved(global: &Global, overrides: Overrides) -> Result<Resolved> {
     let disk = Disk;
     let inputs = inputs(global, overrides, &disk)?;
     let kinds = kinds(&inputs)?;
+    told(&inputs.path);
     Ok(resolve(&inputs, &kinds))
 }
 
@@ -95,6 +97,20 @@ fn show_warnings(sources: &Sources, found: &netloom_diag::Diagnostics, global: &
 /// The record of the lab meant by the flags: by name, or by the topology file it came from. A file
 /// that was moved since is found by the lab's name in it.
 pub fn record(global: &Global, engine: &Engine) -> Result<LabRecord> {
+    let record = meant(global, engine)?;
+    told(&record.topology);
+    Ok(record)
+}
+
+/// Says which file is looked at, where scripts count on it.
+fn told(topology: &Path) {
+    if standin::stands_in() {
+        let name = topology.file_name().unwrap_or_default().to_string_lossy();
+        standin::info("Parsing & checking topology", &[("file", &name)]);
+    }
+}
+
+fn meant(global: &Global, engine: &Engine) -> Result<LabRecord> {
     if let (Some(name), None) = (&global.name, &global.topo) {
         if name.contains('/') || name.starts_with('.') {
             return Err(EngineError::NoLab(name.clone()).into());

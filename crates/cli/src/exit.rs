@@ -8,6 +8,9 @@ use std::process::ExitCode;
 /// The topology file, or what it needs, is not as it should be; nothing was made.
 pub const INVALID: u8 = 3;
 
+/// The lab was made, and some nodes are not as their kinds say they should be.
+pub const NOT_READY: u8 = 8;
+
 /// Findings with the files they point to.
 #[derive(Debug)]
 pub struct Invalid {

@@ -108,12 +108,15 @@ impl Apply<'_> {
             .collect();
         let order = order(self.lab, objects, &nodes, &links);
         let begun = Instant::now();
+        let mut unready = Vec::new();
         if failures.is_empty() {
             let path = |(name, n): (&String, &NodeRecord)| {
                 n.netns.clone().map(|path| (format!("netns:{name}"), path))
             };
             let paths = record.nodes.iter().filter_map(path).collect();
-            failures.extend(self.start(&nodes, &order, objects, &wires, paths)?);
+            let (failed, not_ready) = self.start(&nodes, &order, objects, &wires, paths)?;
+            failures.extend(failed);
+            unready = not_ready;
         }
         self.stop_here()?;
         if failures.is_empty() {
@@ -125,6 +128,7 @@ impl Apply<'_> {
                 links: links.len(),
                 removed: difference.remove_nodes.len(),
                 healed: again.len(),
+                unready,
             }),
             false => Err(EngineError::Failed(failures)),
         }
@@ -295,7 +299,7 @@ impl Apply<'_> {
         objects: &Objects,
         wires: &Wires<'_>,
         paths: HashMap<String, PathBuf>,
-    ) -> Result<Vec<Failure>, EngineError> {
+    ) -> Result<(Vec<Failure>, Vec<String>), EngineError> {
         let starting: Vec<Starting<'_>> = self
             .lab
             .nodes
@@ -305,6 +309,8 @@ impl Apply<'_> {
                 node,
                 object,
                 spec: self.decision.specs.get(&node.name).map(|(s, _)| s),
+                steps: self.decision.steps.get(&node.name),
+                walks: Mutex::new(None),
                 begun: Mutex::new(None),
                 looking: Mutex::new(None),
             })
@@ -317,6 +323,7 @@ impl Apply<'_> {
             runtimes: self.runtimes.clone(),
             paths,
             report: self.report,
+            unready: Mutex::default(),
             timeout: self.options.timeout,
             folder,
             interrupted: self.options.interrupted,
@@ -348,7 +355,8 @@ impl Apply<'_> {
                 format!("{left} steps wait for each other; look at the `wait-for` of the file");
             failures.push(Failure::new("the order of stages", why));
         }
-        Ok(failures)
+        let unready = stages.unready.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok((failures, unready))
     }
 
     /// Makes links. Where one has an end in a namespace that comes and goes, nobody moves it

@@ -9,7 +9,7 @@ use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
 use crate::runtimes::{Reached, Runtimes};
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs};
+use crate::{Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs, steps};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
@@ -18,7 +18,7 @@ use netloom_plan::{
 };
 use netloom_runtime::{ContainerSpec, Runtime, Status};
 use netloom_runtime_docker::{Containers, DaemonNetwork};
-use netloom_topology::{EndpointNode, Lab, NodeFiles};
+use netloom_topology::{EndpointNode, Lab, NodeFiles, StepData, node_files};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Decision {
     pub digests: BTreeMap<String, String>,
     /// Container of each node, and what its kind adds.
     pub specs: BTreeMap<String, (ContainerSpec, NodeFiles)>,
+    /// What steps of nodes' kinds are filled in with.
+    pub steps: BTreeMap<String, StepData>,
     /// Labs whose namespaces this one uses.
     pub uses: BTreeSet<String>,
     /// The lab as it was deployed.
@@ -141,6 +143,7 @@ impl Engine {
             },
             digests: BTreeMap::new(),
             specs: BTreeMap::new(),
+            steps: BTreeMap::new(),
             uses: BTreeSet::new(),
             record,
             detached: HashSet::new(),
@@ -155,7 +158,7 @@ impl Engine {
         }
         self.containers(lab, options, &paths, &reached, &mut decision, found)?;
         if !found.has_errors() {
-            honour::check(lab, !options.skip_post_deploy, found);
+            honour::check(lab, found);
         }
         // Parts of a node have their places in common.
         found.drop_repeated();
@@ -219,9 +222,19 @@ impl Engine {
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
             let certificate = decision.certificates.of_node(&node.name);
-            let files = match files::render(lab, node, addressed, ends, certificate, &keys, options)
-            {
-                Ok(files) => files,
+            let context = files::context(node, addressed, ends, certificate, &keys, options);
+            let rendered = context.and_then(|context| {
+                let steps = match options.look || options.skip_post_deploy {
+                    true => None,
+                    false => steps::data(lab, node, &context, options)?,
+                };
+                Ok((node_files(lab, node, &context)?, steps))
+            });
+            let files = match rendered {
+                Ok((files, steps)) => {
+                    decision.steps.extend(steps.map(|s| (node.name.clone(), s)));
+                    files
+                }
                 Err(why) => {
                     // A missing start-up file has been reported with its place.
                     if !found.has_errors() {

@@ -84,6 +84,8 @@ pub struct Deployed {
     pub removed: usize,
     /// Management legs mended.
     pub healed: usize,
+    /// Nodes that run, and are not as their kind says they should be.
+    pub unready: Vec<String>,
 }
 
 impl Engine {

@@ -154,20 +154,7 @@ pub fn run_command(
 ) {
     let argv = shlex::split(command).unwrap_or_default();
     let spec = ExecSpec { argv, ..ExecSpec::default() };
-    let (sender, receiver) = mpsc::channel();
-    let (name, runtime) = (node.long_name.clone(), Arc::clone(runtime));
-    std::thread::spawn(move || {
-        // Nobody may be waiting any more.
-        let _ = sender.send(runtime.exec(&name, &spec));
-    });
-    let done = loop {
-        match receiver.recv_timeout(LOOK) {
-            Ok(done) => break done,
-            Err(RecvTimeoutError::Timeout) if interrupted() => return,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-    };
+    let Some(done) = exec_unless(runtime, &node.long_name, &spec, interrupted) else { return };
     let (code, stdout, stderr) = match done {
         Ok(out) => (out.code, lossy(&out.stdout), lossy(&out.stderr)),
         Err(RuntimeError::NotRunning(_)) => (-1, String::new(), "the node is not running".into()),
@@ -180,6 +167,29 @@ pub fn run_command(
         stdout,
         stderr,
     });
+}
+
+/// Runs a command in a container; nobody waits for it any longer once the user wants to stop.
+pub fn exec_unless(
+    runtime: &Arc<dyn Runtime>,
+    container: &str,
+    spec: &ExecSpec,
+    interrupted: fn() -> bool,
+) -> Option<Result<ExecOutput, RuntimeError>> {
+    let (sender, receiver) = mpsc::channel();
+    let (name, runtime, spec) = (container.to_owned(), Arc::clone(runtime), spec.clone());
+    std::thread::spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(runtime.exec(&name, &spec));
+    });
+    loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(done) => return Some(done),
+            Err(RecvTimeoutError::Timeout) if interrupted() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
 }
 
 /// Runs one of the file's commands on the host and reports what came of it. It is killed when the

@@ -5,22 +5,21 @@ use crate::deploy::DeployOptions;
 use fs_err as fs;
 use netloom_plan::NodeObject;
 use netloom_topology::{
-    Certificate, FileContext, GeneratedFile, Lab, Node, NodeFiles, StartupConfig, node_files,
+    Certificate, FileContext, GeneratedFile, Node, NodeFiles, StartupConfig,
 };
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// What the kind of a node adds, with everything known now; `links` are those that end at it.
-pub fn render(
-    lab: &Lab,
+/// Everything known of a node now, for the templates of its kind; `links` are those that end at it.
+pub fn context(
     node: &Node,
     object: &NodeObject,
     links: &[usize],
     certificate: Option<Certificate>,
     keys: &[String],
     options: &DeployOptions,
-) -> Result<NodeFiles, String> {
+) -> Result<FileContext, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
     let startup_text = match &node.startup_config {
         Some(StartupConfig::File(p)) => read(p)?,
@@ -36,7 +35,7 @@ pub fn render(
         mac[5] = mac[5].wrapping_add(1);
         netloom_datapath::link::mac_text(&mac)
     });
-    let context = FileContext {
+    Ok(FileContext {
         startup_text: if node.suppress_startup_config { String::new() } else { startup_text },
         license_text,
         fresh: true,
@@ -50,8 +49,7 @@ pub fn render(
         environment: options.environment.clone(),
         macs: Default::default(),
         links: links.to_vec(),
-    };
-    node_files(lab, node, &context)
+    })
 }
 
 /// Writes what the kind generates.

@@ -5,8 +5,8 @@ use netloom_kinds::Kind;
 use netloom_topology::{Lab, Node, StartupConfig};
 use std::collections::HashMap;
 
-/// Looks at every node and at the lab; `steps` when those for started nodes are wanted.
-pub fn check(lab: &Lab, steps: bool, found: &mut Diagnostics) {
+/// Looks at every node and at the lab.
+pub fn check(lab: &Lab, found: &mut Diagnostics) {
     let of_lab = |what: &str| Diagnostic::warning("unhonoured", what.to_string());
     if !(lab.mgmt.driver_opts.is_empty() || crate::daemon_network::needed(lab)) {
         let what = "`mgmt.driver-opts` belong to Docker's networks and do nothing here";
@@ -17,7 +17,7 @@ pub fn check(lab: &Lab, steps: bool, found: &mut Diagnostics) {
         let uses = uses
             .entry(std::sync::Arc::as_ptr(&node.kind_data))
             .or_insert_with(|| Uses::of(&node.kind_data));
-        each(node, uses, steps, found);
+        each(node, uses, found);
     }
 }
 
@@ -44,18 +44,13 @@ impl Uses {
     }
 }
 
-fn each(node: &Node, uses: &Uses, steps: bool, found: &mut Diagnostics) {
-    let kind = &node.kind_data;
+fn each(node: &Node, uses: &Uses, found: &mut Diagnostics) {
     let mut say = |key: &str, what: String| {
         found.push(
             Diagnostic::warning("unhonoured", format!("node `{}`: {what}", node.name))
                 .at(node.span_of(key)),
         );
     };
-    if steps && (kind.configure.is_some() || kind.ready.is_some()) {
-        let what = "once it is started, nothing of that is done yet";
-        say("kind", format!("kind `{}` has steps for a node {what}", node.kind));
-    }
     if !node.ports.is_empty() && !node.managed() {
         say("ports", "`ports` lead nowhere: it is not on the management network".into());
     }

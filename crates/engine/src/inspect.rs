@@ -1,7 +1,7 @@
 //! What is there: nodes and interfaces of labs.
 
 use crate::record::LabRecord;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, details};
 use netloom_datapath::{Netns, link, observe};
 use netloom_plan::{NamespaceOf, NodeObject, Runs};
 use netloom_runtime::{ContainerState, Status};
@@ -71,24 +71,23 @@ struct Known {
 }
 
 impl Engine {
-    /// All that is recorded and known of each node of a lab: a list of JSON objects.
-    pub fn details(&self, record: &LabRecord) -> Result<serde_json::Value, EngineError> {
-        let states = self.states(record)?.states;
-        let places: HashMap<&str, &netloom_plan::NodeObject> =
+    /// All that is known of each node of a lab, in the shape tools for containerlab read; under
+    /// `Netloom` what they do not know.
+    pub fn details(&self, record: &LabRecord, now: u64) -> Result<serde_json::Value, EngineError> {
+        let Known { states, .. } = self.states(record)?;
+        let places: HashMap<&str, &NodeObject> =
             record.objects.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
-        let each = |(name, node): (&String, &crate::NodeRecord)| {
-            serde_json::json!({
-                "name": name,
-                "node": node,
-                "place": places.get(name.as_str()),
-                "state": states.get(&node.long_name),
-                "links": record.objects.links.iter()
-                    .filter(|l| l.ends().any(|e| e.node == *name))
-                    .map(|l| &l.id)
-                    .collect::<Vec<_>>(),
-            })
-        };
-        Ok(record.nodes.iter().map(each).collect())
+        let mut out = Vec::new();
+        for row in self.nodes(record, now)? {
+            let (node, place) = (&record.nodes[&row.node], places.get(row.node.as_str()));
+            let outside = match place.filter(|p| p.outside) {
+                Some(place) => self.outside_state(record, place)?,
+                None => None,
+            };
+            let state = outside.as_ref().or_else(|| states.get(&row.name));
+            out.push(details::of(record, &row, node, place.copied(), state));
+        }
+        Ok(out.into())
     }
 
     /// States by container name, and why those of some runtimes are not known.

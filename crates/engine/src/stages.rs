@@ -6,11 +6,12 @@ use crate::healthy::{Verdict, ended, healthy};
 use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
 use crate::schedule::Outcome;
+use crate::steps::{Place, Walks};
 use crate::{Engine, EngineError};
 use netloom_kinds::Role;
 use netloom_plan::{NodeObject, Objects, Runs, StageTask};
 use netloom_runtime::{ContainerSpec, NetworkNs};
-use netloom_topology::{Node, Stage};
+use netloom_topology::{Node, Stage, StepData};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -29,6 +30,10 @@ pub struct Starting<'a> {
     pub spec: Option<&'a ContainerSpec>,
     /// When its first task began, and when a delayed start may go.
     pub begun: Mutex<Option<Instant>>,
+    /// What the steps of its kind are filled in with, if they are run.
+    pub steps: Option<&'a StepData>,
+    /// Those steps, once they have begun.
+    pub walks: Mutex<Option<Walks>>,
     /// Since when somebody looks at whether it is healthy, or has ended.
     pub looking: Mutex<Option<(usize, Instant)>>,
 }
@@ -47,6 +52,8 @@ pub struct Stages<'a> {
     pub paths: HashMap<String, PathBuf>,
     /// Who is told.
     pub report: &'a dyn Reporter,
+    /// Nodes whose steps did not all pass.
+    pub unready: Mutex<Vec<String>>,
     /// Longest time for a stage others wait for.
     pub timeout: Duration,
     /// Folder commands on the host run in.
@@ -66,10 +73,14 @@ impl Stages<'_> {
             3 | 4 => return Outcome::Done,
             _ => {}
         }
-        if task.enters {
+        let entered = || at.walks.lock().unwrap_or_else(|e| e.into_inner()).is_some();
+        if task.enters && !(task.stage == 2 && entered()) {
             self.commands(at, stage, "on-enter");
         }
         if task.stage == 2 {
+            if let Outcome::Later(wait) = self.steps(at) {
+                return Outcome::Later(wait);
+            }
             self.configure(at);
         }
         if task.leaves {
@@ -131,6 +142,30 @@ impl Stages<'_> {
         runtime.start(&spec.name)?;
         let runtimes = (&*self.runtimes.native, &*runtime);
         self.engine.plumb_started(self.lab, runtimes, self.objects, at.object, self.report)
+    }
+
+    /// The steps of the node's kind. What they do not reach is told, and ends nothing.
+    fn steps(&self, at: &Starting<'_>) -> Outcome<Vec<Failure>> {
+        let Some(data) = at.steps else { return Outcome::Done };
+        let mut walks = at.walks.lock().unwrap_or_else(|e| e.into_inner());
+        let walks = walks.get_or_insert_with(|| Walks::of(at.node));
+        let runtime = match self.runtimes.of(at.object.runs) {
+            Ok(runtime) => runtime,
+            Err(e) => return failed(at, e.to_string()),
+        };
+        let place = Place {
+            runtime,
+            node: at.node,
+            object: at.object,
+            data,
+            interrupted: self.interrupted,
+        };
+        let (outcome, why) = walks.go_on(&place, self.report);
+        if let Some(why) = why {
+            self.report.event(Event::Warning(why));
+            self.unready.lock().unwrap_or_else(|e| e.into_inner()).push(at.node.name.clone());
+        }
+        outcome
     }
 
     /// The node's own commands. Their failure is shown, and does not end the deploy: files in use

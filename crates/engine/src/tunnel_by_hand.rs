@@ -41,8 +41,10 @@ impl Engine {
             })?,
         };
         let whole = format!("vx-{}", wanted.link);
-        let name =
-            if whole.len() <= link::MAX_NAME { whole } else { port_name("vx-", &[&wanted.link]) };
+        let name = match whole.len() <= link::MAX_NAME {
+            true => whole.clone(),
+            false => port_name("vx-", &[&wanted.link]),
+        };
         let mut locked = Ledger::lock(&self.directories, None)?;
         if observe::link(&mut socket, &name)?.is_some() {
             return Err(EngineError::Input {
@@ -57,7 +59,9 @@ impl Engine {
         spec.mtu = wanted.mtu;
         spec.port = wanted.port;
         spec.source_ports = wanted.source_port.map(|p| (p, p.saturating_add(1)));
+        let altnames = if whole == name { Vec::new() } else { vec![whole] };
         let made = vxlan::create(&mut socket, &spec)
+            .and_then(|()| link::add_altnames(&mut socket, &name, &altnames))
             .and_then(|()| stitch::ensure(&mut socket, &name, &wanted.link).map(drop));
         if let Err(e) = made {
             link::ensure_absent(&mut socket, &name)?;

@@ -94,6 +94,10 @@ pub struct Kind {
     /// Where in its folder the node keeps its start-up configuration.
     #[serde(default)]
     pub startup_path: Option<String>,
+    /// File in the node's folder that says, when it is there, that the node has been configured
+    /// before: `.Fresh` is false then (template).
+    #[serde(default)]
+    pub saved: Option<String>,
     /// What inventories beside the lab say of the node.
     #[serde(default)]
     pub inventory: Inventory,

@@ -19,7 +19,10 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// Nothing there.
-    #[error("there is no topology file in {0}: none is named *.clab.yml or *.clab.yaml")]
+    #[error(
+        "No topology files matching the pattern *.clab.yml or *.clab.yaml. Looked in {}; name a file with -t, or a lab that runs with --name",
+        .0.display()
+    )]
     NoTopology(PathBuf),
     /// More than one.
     #[error("{dir} has more than one topology file: {files}; choose one with -t")]

@@ -150,6 +150,30 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
     Ok(out)
 }
 
+/// What steps of a node's kind are filled in with. It may hold secrets, and is never shown.
+#[derive(Clone)]
+pub struct StepData {
+    kind: String,
+    data: Data,
+}
+
+impl StepData {
+    /// Of a node, with everything known when it is made.
+    pub fn of(lab: &Lab, node: &Node, context: &FileContext) -> Result<StepData, String> {
+        let data = startup_data(node, context, full_data(lab, node, context))?;
+        Ok(StepData { kind: node.kind.clone(), data })
+    }
+
+    /// Fills a template in; `captured` is what earlier steps have left.
+    pub fn fill(&self, text: &str, captured: &BTreeMap<String, String>) -> Result<String, String> {
+        let value = |(k, v): (&String, &String)| (Arc::from(k.as_str()), Data::String(v.as_str().into()));
+        let captured = Data::Map(Arc::new(captured.iter().map(value).collect()));
+        let more = Data::Map(Arc::new(BTreeMap::from([(Arc::from("Captured"), captured)])));
+        let data = render::merge(self.data.clone(), more);
+        template_data::fill(text, &data).map_err(|e| format!("kind `{}`: {e}", self.kind))
+    }
+}
+
 /// Fills the start-up configuration in: variables first, then it is a template like a kind's own, with
 /// the names configurations for containerlab use besides (section 2.7 of its documentation).
 fn startup_data(node: &Node, context: &FileContext, data: Data) -> Result<Data, String> {

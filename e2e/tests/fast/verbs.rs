@@ -140,7 +140,7 @@ fn redeploy_makes_anew_and_keeps_what_was_saved() {
     s.with("redeploy", &lab, &["--plain", "-c"]).run().ok();
     assert!(!saved.exists(), "-c removes it");
     let details = s.with("inspect", &lab, &["--details"]).run().ok().json();
-    assert_eq!(details["again"][0]["state"]["status"], "running", "{details}");
+    assert_eq!(details["again"][0]["State"], "running", "{details}");
     s.with("deploy", &lab, &["--plain", "-c", "--owner", "somebody"]).run().ok();
     let rows = s.with("inspect", &lab, &["-f", "json"]).run().ok().json();
     assert_eq!(rows["again"][0]["owner"], "somebody");

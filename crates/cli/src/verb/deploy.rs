@@ -1,6 +1,6 @@
 //! `netloom deploy`.
 
-use crate::exit::Invalid;
+use crate::exit::{self, Invalid};
 use crate::progress::Progress;
 use crate::say::{say, say_text, show, show_text};
 use crate::standin::{self, Level, stands_in};
@@ -193,6 +193,10 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
     match (done.nodes, done.links, done.removed + done.healed) {
         (0, 0, 0) => say!("lab {} is as its file says", lab.name),
         (n, l, _) => say!("lab {}: {n} nodes and {l} links made in {time:.2} s", lab.name),
+    }
+    if !done.unready.is_empty() && !stands_in() {
+        say!("not ready, or not configured: {}; the lab stays", done.unready.join(", "));
+        return Ok(exit::NOT_READY);
     }
     Ok(0)
 }

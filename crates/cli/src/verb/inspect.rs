@@ -67,7 +67,7 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     if a.details {
         let mut labs = serde_json::Map::new();
         for record in &records {
-            labs.insert(record.name.clone(), engine.details(record)?);
+            labs.insert(record.name.clone(), engine.details(record, now())?);
         }
         output::json(&labs)?;
         return Ok(0);

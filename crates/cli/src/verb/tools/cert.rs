@@ -57,7 +57,8 @@ pub struct Create {
     #[arg(short, long, default_value = "87600h")]
     expiry: String,
     /// Name of the files without ending.
-    #[arg(id = "prefix", short = 'n', long = "name", default_value = "ca")]
+    // The flag of this name that all commands have is another here.
+    #[arg(id = "name", short = 'n', long = "name", default_value = "ca")]
     prefix: String,
 }
 
@@ -79,7 +80,7 @@ pub struct Sign {
     #[arg(long, default_value_t = 2048)]
     key_size: usize,
     /// Name of the files without ending.
-    #[arg(id = "prefix", short = 'n', long = "name", default_value = "cert")]
+    #[arg(id = "name", short = 'n', long = "name", default_value = "cert")]
     prefix: String,
 }
 

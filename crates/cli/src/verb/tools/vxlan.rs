@@ -49,7 +49,7 @@ pub struct Delete {
     #[arg(short, long, env = "CLAB_TOOLS_VXLAN_DELETE_PREFIX", num_args = 0..=1, default_missing_value = "vx-")]
     prefix: Option<String>,
     /// The one of this name.
-    #[arg(id = "tunnel", short = 'n', long = "name", env = "CLAB_TOOLS_VXLAN_DELETE_NAME")]
+    #[arg(id = "name", short = 'n', long = "name", env = "CLAB_TOOLS_VXLAN_DELETE_NAME")]
     tunnel: Option<String>,
 }
 
