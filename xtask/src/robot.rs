@@ -71,10 +71,9 @@ pub fn run(checkout: &Path, flags: &[&str]) -> Result<()> {
                     let Some(suite) = next else { return };
                     // Each has a thread, and so namespaces, of its own.
                     let result = std::thread::scope(|inner| {
-                        inner
-                            .spawn(|| one(&tests, &suite, &how))
-                            .join()
-                            .unwrap_or_else(|_| bail!("{suite}: the place for it could not be made"))
+                        inner.spawn(|| one(&tests, &suite, &how)).join().unwrap_or_else(|_| {
+                            bail!("{suite}: the place for it could not be made")
+                        })
                     });
                     match &result {
                         Ok(s) => println!(
@@ -83,7 +82,10 @@ pub fn run(checkout: &Path, flags: &[&str]) -> Result<()> {
                             s.passed.len(),
                             s.failed.len(),
                             s.skipped,
-                            s.failed.iter().map(|f| format!("\n    failed: {f}")).collect::<String>()
+                            s.failed
+                                .iter()
+                                .map(|f| format!("\n    failed: {f}"))
+                                .collect::<String>()
                         ),
                         Err(e) => println!("{suite}: {e:#}"),
                     }
@@ -143,7 +145,8 @@ fn one(tests: &Path, suite: &str, how: &How<'_>) -> Result<Suite> {
     let s = &sandbox;
     let folder = s.folders()[0].to_path_buf();
     for place in ["etc", "root", "run"] {
-        let (upper, work) = (folder.join(format!("{place}.up")), folder.join(format!("{place}.wk")));
+        let (upper, work) =
+            (folder.join(format!("{place}.up")), folder.join(format!("{place}.wk")));
         fs::create_dir_all(&upper)?;
         fs::create_dir_all(&work)?;
         if place != "run" {
@@ -165,7 +168,10 @@ fn one(tests: &Path, suite: &str, how: &How<'_>) -> Result<Suite> {
     fs::write(bin.join("sudo"), sudo)?;
     fs::set_permissions(bin.join("sudo"), fs::Permissions::from_mode(0o755))?;
     let path = std::env::var("PATH").unwrap_or_default();
-    s.set("PATH", format!("{}:{}:{path}", bin.display(), robot.parent().unwrap_or(robot).display()));
+    s.set(
+        "PATH",
+        format!("{}:{}:{path}", bin.display(), robot.parent().unwrap_or(robot).display()),
+    );
     s.set("NETLOOM_ETC_DIR", "/etc");
     s.set("NETLOOM_NETNS_DIR", "/run/netns");
     s.set("HOME", "/root");
@@ -204,8 +210,7 @@ fn one(tests: &Path, suite: &str, how: &How<'_>) -> Result<Suite> {
 
 /// Results from the runner's own record: one `test` element for each case, its `status` last.
 fn read(suite: &str, xml: &str) -> Suite {
-    let mut out =
-        Suite { name: suite.into(), passed: Vec::new(), failed: Vec::new(), skipped: 0 };
+    let mut out = Suite { name: suite.into(), passed: Vec::new(), failed: Vec::new(), skipped: 0 };
     let name = regex::Regex::new(r#"^<test id="[^"]*" name="([^"]*)""#).expect("an expression");
     let status = regex::Regex::new(r#"<status status="([A-Z]+)""#).expect("an expression");
     for test in xml.split("\n<test ").skip(1) {
@@ -280,7 +285,8 @@ fn with_libraries(root: &Path, program: &Path) -> Result<()> {
 fn images(s: &Sandbox, folder: &Path, mirror: &str) -> Result<()> {
     let root = folder.join("standin");
     busybox::unpack(&root);
-    for applet in ["hexdump", "httpd", "wget", "tee", "vi", "awk", "arp", "nslookup", "traceroute"] {
+    for applet in ["hexdump", "httpd", "wget", "tee", "vi", "awk", "arp", "nslookup", "traceroute"]
+    {
         let _ = symlink("busybox", root.join("bin").join(applet));
     }
     let program = |path: &str, text: &str| -> Result<()> {

@@ -42,9 +42,15 @@ pub fn home() -> PathBuf {
 pub fn resolved(global: &Global, overrides: Overrides) -> Result<Resolved> {
     let disk = Disk;
     let inputs = inputs(global, overrides, &disk)?;
-    let kinds = kinds(&inputs)?;
     told(&inputs.path);
-    Ok(resolve(&inputs, &kinds))
+    Ok(resolve(&inputs, &kinds(&inputs)?))
+}
+
+/// As [`resolved`], of a file the user has heard of.
+pub fn resolved_quietly(global: &Global, overrides: Overrides) -> Result<Resolved> {
+    let disk = Disk;
+    let inputs = inputs(global, overrides, &disk)?;
+    Ok(resolve(&inputs, &kinds(&inputs)?))
 }
 
 fn inputs<'a>(global: &Global, overrides: Overrides, disk: &'a Disk) -> Result<Inputs<'a>> {

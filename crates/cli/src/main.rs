@@ -2,6 +2,7 @@
 
 mod context;
 mod exit;
+mod interrupt;
 mod output;
 mod progress;
 mod say;
@@ -92,6 +93,8 @@ enum Verb {
     /// Kinds of nodes.
     #[command(subcommand)]
     Kind(verb::kind::Verb),
+    /// Have nodes save their configurations.
+    Save(verb::save::Arguments),
     /// Tools: impairments, links by hand, tunnels, certificates.
     #[command(subcommand)]
     Tools(verb::tools::Verb),
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
             | Verb::Redeploy(_)
             | Verb::Destroy(_)
             | Verb::Generate(_)
+            | Verb::Save(_)
             | Verb::Start(_)
             | Verb::Stop(_)
             | Verb::Restart(_)
@@ -164,6 +168,7 @@ fn main() -> ExitCode {
         Verb::Restart(a) => verb::lifecycle::restart(global, a),
         Verb::Image(v) => verb::image::run(v, global.plain),
         Verb::Kind(v) => verb::kind::run(v),
+        Verb::Save(a) => verb::save::run(global, a),
         Verb::Tools(v) => verb::tools::run(global, v),
         Verb::Doctor(a) => verb::doctor::run(a),
         Verb::Version(a) => verb::version::run(a),

@@ -126,7 +126,8 @@ pub fn node_table(rows: &[NodeRow], columns: Columns) -> String {
 /// A path as seen from the working directory.
 fn from_here(path: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    let (mut here, mut there) = (here.components().peekable(), std::path::Path::new(path).components().peekable());
+    let (mut here, mut there) =
+        (here.components().peekable(), std::path::Path::new(path).components().peekable());
     while here.peek().is_some() && here.peek() == there.peek() {
         here.next();
         there.next();

@@ -90,7 +90,8 @@ pub fn back_up(topology: &Path) -> std::io::Result<()> {
     }
     let name = topology.file_name().unwrap_or_default().to_string_lossy();
     let path = folder.join(format!("{}_{name}", stamp()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&text)
 }
 

@@ -138,7 +138,8 @@ pub fn list(netns: &Netns) -> Result<Vec<(u32, Impairment)>> {
 
 fn index(netns: &Netns, interface: &str) -> Result<u32> {
     let found = observe::links_in(netns)?.into_iter().find(|l| {
-        l.name == interface || l.altnames.iter().any(|a| a == interface)
+        l.name == interface
+            || l.altnames.iter().any(|a| a == interface)
             || l.alias.as_deref() == Some(interface)
     });
     found.map(|l| l.index).ok_or_else(|| Error::NotFound {
@@ -291,7 +292,10 @@ mod tests {
         assert_eq!(read_netem(&netem(&little)), Some(little));
         // What `tc` writes: ticks alone, and a rate without its long form.
         let mut old = [15_625u32, 1000, 0, 0, 0, 0].map(u32::to_ne_bytes).concat();
-        old.extend(options(Vec::new(), vec![(NETEM_RATE, [12_500u32, 0, 0, 0].map(u32::to_ne_bytes).concat())]));
+        old.extend(options(
+            Vec::new(),
+            vec![(NETEM_RATE, [12_500u32, 0, 0, 0].map(u32::to_ne_bytes).concat())],
+        ));
         let read = read_netem(&old).unwrap();
         assert_eq!((read.delay, read.rate), (Duration::from_millis(1), 100));
         assert_eq!(read_netem(&[0; 10]), None);

@@ -127,11 +127,11 @@ pub fn towards(socket: &mut Socket, address: IpAddr) -> Result<Option<String>> {
     let routes = list(socket)?;
     let leads = |e: &&Entry| {
         e.destination.address.is_ipv4() == address.is_ipv4()
-            && Cidr::new(address, e.destination.prefix).is_ok_and(|c| {
-                c.network().address == e.destination.network().address
-            })
+            && Cidr::new(address, e.destination.prefix)
+                .is_ok_and(|c| c.network().address == e.destination.network().address)
     };
-    let best = routes.iter().filter(leads).max_by_key(|e| (e.destination.prefix, u32::MAX - e.metric));
+    let best =
+        routes.iter().filter(leads).max_by_key(|e| (e.destination.prefix, u32::MAX - e.metric));
     let Some(index) = best.and_then(|e| e.interface) else { return Ok(None) };
     let links = crate::observe::links(socket)?;
     Ok(links.into_iter().find(|l| l.index == index).map(|l| l.name))

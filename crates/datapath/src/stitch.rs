@@ -61,6 +61,12 @@ pub fn ensure(socket: &mut Socket, a: &str, b: &str) -> Result<bool> {
     for (from, to) in [((a, at_a), (b, at_b)), ((b, at_b), (a, at_a))] {
         match target(socket, from.0)? {
             Some(target) if target == to.1 => {}
+            // What it led to is gone; the kernel has kept the rule.
+            Some(0) => {
+                remove_qdisc(socket, from.0, from.1)?;
+                redirect_with_best(socket, from, to)?;
+                made = true;
+            }
             Some(target) => {
                 return Err(Error::Differs {
                     subject: socket.subject(from.0),

@@ -48,10 +48,10 @@ impl Engine {
     fn place(&self, lab: Option<&LabRecord>, name: &str) -> Result<Place, EngineError> {
         let mut records: Vec<LabRecord> = lab.cloned().into_iter().collect();
         records.extend(LabRecord::all(&self.directories)?);
-        let short = |r: &LabRecord| lab.is_some_and(|l| l.name == r.name) && r.nodes.contains_key(name);
-        let found = records.into_iter().find(|r| {
-            short(r) || r.nodes.values().any(|n| n.long_name == name)
-        });
+        let short =
+            |r: &LabRecord| lab.is_some_and(|l| l.name == r.name) && r.nodes.contains_key(name);
+        let found =
+            records.into_iter().find(|r| short(r) || r.nodes.values().any(|n| n.long_name == name));
         if let Some(record) = found {
             let netns = self.netns(&record, name)?;
             let is = |n: &&netloom_plan::NodeObject| n.name == name || n.long_name == name;
@@ -171,7 +171,11 @@ impl Engine {
             let there = observe::links_in(&netns)?;
             if there.iter().any(|l| l.name == hand.interface) {
                 return Err(EngineError::Input {
-                    what: format!("{} has an interface `{}` already", netns.label(), hand.interface),
+                    what: format!(
+                        "{} has an interface `{}` already",
+                        netns.label(),
+                        hand.interface
+                    ),
                     hint: "choose another name".into(),
                 });
             }
@@ -220,14 +224,16 @@ impl Engine {
         text: &str,
     ) -> Result<(HandEnd, Netns, Option<String>), EngineError> {
         let parts: Vec<&str> = text.split(':').collect();
-        let host = || -> Result<Netns, EngineError> { Ok(Netns::current()?.with_label("the host")) };
-        let on_host = |node: &str, interface: &str, master: Option<&str>, switch: Option<&str>| HandEnd {
-            namespace: NamespaceOf::Host,
-            node: node.into(),
-            interface: interface.into(),
-            master: master.map(str::to_owned),
-            switch: switch.map(str::to_owned),
-        };
+        let host =
+            || -> Result<Netns, EngineError> { Ok(Netns::current()?.with_label("the host")) };
+        let on_host =
+            |node: &str, interface: &str, master: Option<&str>, switch: Option<&str>| HandEnd {
+                namespace: NamespaceOf::Host,
+                node: node.into(),
+                interface: interface.into(),
+                master: master.map(str::to_owned),
+                switch: switch.map(str::to_owned),
+            };
         match parts[..] {
             ["host", interface] => Ok((on_host("host", interface, None, None), host()?, None)),
             ["bridge", bridge, interface] => {

@@ -80,18 +80,22 @@ pub fn check(lab: &Lab, ledger: &Ledger, have: &DaemonNetwork, found: &mut Diagn
         let key = fixed.into_iter().zip(wished).find(|(_, w)| *w).map(|(k, _)| k);
         let (what, at) = match key {
             _ if !runs(node).own_namespaces() => (
-                format!("Docker's network `{name}` takes only nodes that Docker runs, not `{}`", node.name),
+                format!(
+                    "Docker's network `{name}` takes only nodes that Docker runs, not `{}`",
+                    node.name
+                ),
                 node.span_of("runtime"),
             ),
             Some(key) => (
-                format!("Docker chooses the addresses on its network `{name}`, also that of `{}`", node.name),
+                format!(
+                    "Docker chooses the addresses on its network `{name}`, also that of `{}`",
+                    node.name
+                ),
                 node.span_of(key),
             ),
             None => continue,
         };
-        found.push(
-            Diagnostic::error("network", what).at(at).hint("choose another `mgmt.network`"),
-        );
+        found.push(Diagnostic::error("network", what).at(at).hint("choose another `mgmt.network`"));
     }
     if have.driver != "bridge" {
         let what =

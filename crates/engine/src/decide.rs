@@ -9,12 +9,15 @@ use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
 use crate::runtimes::{Reached, Runtimes};
 use crate::spec::{self, Parts, Paths};
-use crate::{Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs, steps};
+use crate::{
+    Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs,
+    steps,
+};
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_image::{Image, Store};
 use netloom_plan::{
-    AddressError, Difference, Elsewhere, LinkObject, Macs, NamespaceOf, Network, NetworkError, Objects, Runs,
-    Task, difference, order, plan_links, plan_nodes,
+    AddressError, Difference, Elsewhere, LinkObject, Macs, NamespaceOf, Network, NetworkError,
+    Objects, Runs, Task, difference, order, plan_links, plan_nodes,
 };
 use netloom_runtime::{ContainerSpec, Runtime, Status};
 use netloom_runtime_docker::{Containers, DaemonNetwork};
@@ -222,7 +225,14 @@ impl Engine {
             let Some(image) = decision.images.get(&node.name) else { continue };
             let ends = links.get(node.name.as_str()).map_or(&[][..], Vec::as_slice);
             let certificate = decision.certificates.of_node(&node.name);
-            let context = files::context(node, addressed, ends, certificate, &keys, options);
+            let context = files::context(
+                node,
+                addressed,
+                ends,
+                certificate,
+                &keys,
+                (&options.home, &options.environment),
+            );
             let rendered = context.and_then(|context| {
                 let steps = match options.look || options.skip_post_deploy {
                     true => None,
@@ -349,10 +359,7 @@ impl Engine {
     }
 
     /// Containers of other labs, by name.
-    fn other_containers(
-        &self,
-        lab: &str,
-    ) -> Result<BTreeMap<String, Elsewhere>, EngineError> {
+    fn other_containers(&self, lab: &str) -> Result<BTreeMap<String, Elsewhere>, EngineError> {
         let mut out = BTreeMap::new();
         for record in LabRecord::all(&self.directories)?.into_iter().filter(|r| r.name != lab) {
             // The namespaces of a lab whose processes are gone are gone with them.

@@ -223,9 +223,7 @@ impl Engine {
         };
         let links: Vec<_> = objects.links.iter().filter(by_hand).collect();
         let mut failures = wires.remove(&links)?;
-        wires.remove_bridges(
-            objects.nodes.iter().filter(|n| n.namespace.is_anothers()),
-        )?;
+        wires.remove_bridges(objects.nodes.iter().filter(|n| n.namespace.is_anothers()))?;
         let mut host = Socket::open_in(&machine.netns)?;
         if let Err(e) = leave_switches(&machine.netns, lab, objects) {
             failures.push(Failure::new("ports of Open vSwitch", e.to_string()));

@@ -45,7 +45,8 @@ pub fn of(
         })
     });
     let mounts = state.map(|s| s.mounts.as_slice()).unwrap_or_default();
-    let mount = |(source, target): &(String, String)| json!({ "Source": source, "Destination": target });
+    let mount =
+        |(source, target): &(String, String)| json!({ "Source": source, "Destination": target });
     json!({
         "Names": [row.name],
         "ID": row.id,

@@ -3,9 +3,9 @@
 use crate::apply::owns_namespace;
 use crate::report::{Event, Reporter};
 use crate::schedule::{self, Graph, Outcome};
-use crate::{Engine, EngineError, LabRecord, NodeRecord};
-use netloom_runtime::{ExecOutput, ExecSpec, LogsRequest, Runtime, RuntimeError};
+use crate::{Engine, EngineError, LabRecord, NodeRecord, Runtimes};
 use netloom_plan::NodeObject;
+use netloom_runtime::{ExecOutput, ExecSpec, LogsRequest, Runtime, RuntimeError};
 use netloom_topology::Node;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -106,7 +106,7 @@ impl Engine {
     pub fn attach(&self, lab: &LabRecord, node: &str, spec: &ExecSpec) -> Result<i32, EngineError> {
         let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
         let name = self.container(lab, node)?;
-        Ok(runtimes.of(lab.runs_of(&name))?.exec_attached(&name, spec)?)
+        Ok(self.runtime_by_name(lab, &runtimes, &name)?.exec_attached(&name, spec)?)
     }
 
     /// Copies the log of a node to `out`.
@@ -119,7 +119,20 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let runtimes = self.runtimes(lab)?.ok_or_else(|| EngineError::Gone(lab.name.clone()))?;
         let name = self.container(lab, node)?;
-        Ok(runtimes.of(lab.runs_of(&name))?.logs(&name, request, out)?)
+        Ok(self.runtime_by_name(lab, &runtimes, &name)?.logs(&name, request, out)?)
+    }
+
+    /// What runs a container.
+    fn runtime_by_name(
+        &self,
+        lab: &LabRecord,
+        runtimes: &Runtimes,
+        container: &str,
+    ) -> Result<Arc<dyn Runtime>, EngineError> {
+        match lab.everything_ref().find(|n| n.long_name == container && n.outside) {
+            Some(node) => self.runtime_of(runtimes, node),
+            None => runtimes.of(lab.runs_of(container)),
+        }
     }
 
     /// Container name of a node given by short or container name; of a node in parts, that of the

@@ -1,15 +1,14 @@
 //! Files of a node on disk that its kind generates.
 
 use crate::EngineError;
-use crate::deploy::DeployOptions;
 use fs_err as fs;
 use netloom_plan::NodeObject;
-use netloom_topology::{
-    Certificate, FileContext, GeneratedFile, Node, NodeFiles, StartupConfig,
-};
+use netloom_topology::{Certificate, FileContext, GeneratedFile, Node, NodeFiles, StartupConfig};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Everything known of a node now, for the templates of its kind; `links` are those that end at it.
 pub fn context(
@@ -18,7 +17,7 @@ pub fn context(
     links: &[usize],
     certificate: Option<Certificate>,
     keys: &[String],
-    options: &DeployOptions,
+    (home, environment): (&Path, &Arc<BTreeMap<String, String>>),
 ) -> Result<FileContext, String> {
     let read = |p: &Path| std::fs::read_to_string(p).map_err(|e| format!("{}: {e}", p.display()));
     let startup_text = match &node.startup_config {
@@ -45,8 +44,8 @@ pub fn context(
         certificate,
         ssh_keys: keys.to_vec(),
         dns: node.dns.as_ref().map(|d| d.servers.clone()).unwrap_or_default(),
-        home: options.home.clone(),
-        environment: options.environment.clone(),
+        home: home.to_path_buf(),
+        environment: environment.clone(),
         macs: Default::default(),
         links: links.to_vec(),
     })

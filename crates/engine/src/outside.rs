@@ -102,8 +102,12 @@ impl Engine {
         let Some(runtimes) = self.runtimes(&record)? else { return Ok(()) };
         let place = NamespaceOf::Foreign { runs, container: container.to_owned() };
         let Some(new) = self.anothers(&record.sockets, &place)? else { return Ok(()) };
-        let links: Vec<&LinkObject> =
-            record.objects.links.iter().filter(|l| l.ends().any(|e| e.namespace == place)).collect();
+        let links: Vec<&LinkObject> = record
+            .objects
+            .links
+            .iter()
+            .filter(|l| l.ends().any(|e| e.namespace == place))
+            .collect();
         {
             let _lock = self.lock_plumbing(lab)?;
             let machine = Machine::observe()?;
@@ -134,7 +138,9 @@ impl Engine {
         let guests = record.objects.nodes.iter().filter(|n| n.container && n.namespace == place);
         for guest in guests {
             let runtime = runtimes.of(guest.runs)?;
-            let Some(pid) = runtime.inspect(&guest.long_name)?.and_then(|s| s.pid) else { continue };
+            let Some(pid) = runtime.inspect(&guest.long_name)?.and_then(|s| s.pid) else {
+                continue;
+            };
             if Netns::from_pid(pid).is_ok_and(|netns| !netns.same(&new)) {
                 runtime.stop(&guest.long_name, Some(Duration::ZERO))?;
                 runtime.start(&guest.long_name)?;

@@ -45,7 +45,9 @@ pub fn watch(engine: &Engine, lab: &str) {
                 if strangers.insert((runs, names.clone())) {
                     let (engine, lab) = (engine.clone(), lab.to_owned());
                     let names: Vec<String> = names.into_iter().collect();
-                    std::thread::spawn(move || listen(|| strangers_once(&engine, &lab, runs, &names)));
+                    std::thread::spawn(move || {
+                        listen(|| strangers_once(&engine, &lab, runs, &names))
+                    });
                 }
             }
             if record.complete && !std::mem::replace(&mut certified, true) {
@@ -123,15 +125,20 @@ fn strangers_once(
     let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
     let Some(socket) = record.sockets.get(&runs) else { return Ok(()) };
     let daemon = engine.daemons.anew(runs, socket)?;
-    daemon.watch(Which::Named(names), || (), |happened| {
-        let meant = names.contains(&happened.name);
-        if meant && happened.action == "start" {
-            if let Err(e) = engine.rewire(lab, runs, &happened.name) {
+    daemon.watch(
+        Which::Named(names),
+        || (),
+        |happened| {
+            let meant = names.contains(&happened.name);
+            if meant
+                && happened.action == "start"
+                && let Err(e) = engine.rewire(lab, runs, &happened.name)
+            {
                 eprintln!("plumber: {}: {e}", happened.name);
             }
-        }
-        true
-    })?;
+            true
+        },
+    )?;
     Ok(())
 }
 

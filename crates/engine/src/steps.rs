@@ -53,14 +53,14 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn name(&self) -> &str {
+    fn container(&self) -> &str {
         &self.node.long_name
     }
 
     /// One port of it: by its management address, or from inside where it has none.
     fn reach(&self, port: u16, within: Duration) -> io::Result<TcpStream> {
         let legs = self.object.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
-        let chosen = self.runtime.inspect(self.name()).map_err(io::Error::other)?;
+        let chosen = self.runtime.inspect(self.container()).map_err(io::Error::other)?;
         let given = chosen.iter().flat_map(|s| &s.addresses);
         let given = given.filter_map(|a| a.split('/').next()?.parse::<IpAddr>().ok());
         let within = within.max(Duration::from_millis(1));
@@ -74,7 +74,7 @@ impl Place<'_> {
         if self.object.mgmt.is_some() {
             return Err(last);
         }
-        let netns: Netns = opened(&*self.runtime, self.name())
+        let netns: Netns = opened(&*self.runtime, self.container())
             .map_err(io::Error::other)?
             .ok_or(io::ErrorKind::NotConnected)?;
         let inside = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -84,7 +84,7 @@ impl Place<'_> {
 
 impl Reached for Place<'_> {
     fn exec(&self, spec: &ExecSpec) -> Result<ExecOutput, RuntimeError> {
-        let done = exec_unless(&self.runtime, self.name(), spec, self.interrupted);
+        let done = exec_unless(&self.runtime, self.container(), spec, self.interrupted);
         done.unwrap_or_else(|| Err(RuntimeError::Remote("interrupted".into())))
     }
 
@@ -98,7 +98,7 @@ impl Reached for Place<'_> {
     }
 
     fn pid(&self) -> Option<u32> {
-        self.runtime.inspect(self.name()).ok().flatten().and_then(|s| s.pid)
+        self.runtime.inspect(self.container()).ok().flatten().and_then(|s| s.pid)
     }
 
     fn keep(&self, path: &str, content: &[u8]) -> io::Result<()> {
@@ -139,7 +139,11 @@ impl Walks {
 
     /// Goes on as far as can be done now. The reason when a node is not as its kind says it should
     /// be; that is no reason to end the deploy.
-    pub fn go_on<T>(&mut self, place: &Place<'_>, report: &dyn Reporter) -> (Outcome<T>, Option<String>) {
+    pub fn go_on<T>(
+        &mut self,
+        place: &Place<'_>,
+        report: &dyn Reporter,
+    ) -> (Outcome<T>, Option<String>) {
         let name = &place.node.name;
         while let Some((what, walk)) = self.left.last_mut() {
             if (place.interrupted)() {

@@ -35,10 +35,12 @@ impl Engine {
         link::index(&mut socket, &wanted.link)?;
         let device = match &wanted.device {
             Some(device) => device.clone(),
-            None => route::towards(&mut socket, wanted.remote)?.ok_or_else(|| EngineError::Input {
-                what: format!("no route leads to {}", wanted.remote),
-                hint: "name the interface towards it with --dev".into(),
-            })?,
+            None => {
+                route::towards(&mut socket, wanted.remote)?.ok_or_else(|| EngineError::Input {
+                    what: format!("no route leads to {}", wanted.remote),
+                    hint: "name the interface towards it with --dev".into(),
+                })?
+            }
         };
         let whole = format!("vx-{}", wanted.link);
         let name = match whole.len() <= link::MAX_NAME {

@@ -94,8 +94,8 @@ pub struct Kind {
     /// Where in its folder the node keeps its start-up configuration.
     #[serde(default)]
     pub startup_path: Option<String>,
-    /// File in the node's folder that says, when it is there, that the node has been configured
-    /// before: `.Fresh` is false then (template).
+    /// File in the node's folder where the node keeps what it saves. When it is there the node has
+    /// been configured before: `.Fresh` is false then (template).
     #[serde(default)]
     pub saved: Option<String>,
     /// What inventories beside the lab say of the node.

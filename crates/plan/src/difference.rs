@@ -195,7 +195,14 @@ mod tests {
             }
         };
         let (a, b) = id.split_once(' ').unwrap();
-        LinkObject { id: id.into(), how: Impl::Veth, a: end(a), b: Some(end(b)), mtu: 0, by_hand: false }
+        LinkObject {
+            id: id.into(),
+            how: Impl::Veth,
+            a: end(a),
+            b: Some(end(b)),
+            mtu: 0,
+            by_hand: false,
+        }
     }
 
     #[test]

@@ -4,9 +4,7 @@ use crate::mac::{Macs, parse};
 use crate::names::{kernel_name, port_name};
 use crate::network::Network;
 use crate::node::{bridge_name, namespace, runs};
-use crate::objects::{
-    Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, Objects, VxlanParameters,
-};
+use crate::objects::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, Objects, VxlanParameters};
 use ipnet::IpNet;
 use netloom_kinds::Role;
 use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};

@@ -62,11 +62,7 @@ pub fn bridge_name(node: &str) -> &str {
 }
 
 /// Whose namespace a node lives in.
-pub fn namespace(
-    lab: &Lab,
-    node: &Node,
-    others: &BTreeMap<String, Elsewhere>,
-) -> NamespaceOf {
+pub fn namespace(lab: &Lab, node: &Node, others: &BTreeMap<String, Elsewhere>) -> NamespaceOf {
     let mut at = node;
     // The resolver refuses circles; the bound is for labs that were not verified.
     for _ in 0..lab.nodes.len() + 1 {

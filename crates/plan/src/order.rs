@@ -109,9 +109,9 @@ pub fn order(
     let patient = |(_, stage): &(usize, usize)| *stage == 0;
     let fleeting = |l: &LinkObject| {
         let there = |e: &LinkEnd| match &e.namespace {
-            NamespaceOf::Node(owner) => position.get(owner.as_str()).is_some_and(|o| {
-                objects.nodes[*o].runs.own_namespaces() && nodes.contains(o)
-            }),
+            NamespaceOf::Node(owner) => position
+                .get(owner.as_str())
+                .is_some_and(|o| objects.nodes[*o].runs.own_namespaces() && nodes.contains(o)),
             _ => false,
         };
         l.b.is_some() && l.ends().all(there)

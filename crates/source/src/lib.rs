@@ -20,7 +20,7 @@ use thiserror::Error;
 pub enum SourceError {
     /// Nothing there.
     #[error(
-        "No topology files matching the pattern *.clab.yml or *.clab.yaml. Looked in {}; name a file with -t, or a lab that runs with --name",
+        "No topology files matching the pattern *.clab.yml or *.clab.yaml found. Looked in {}; name a file with -t, or a lab that runs with --name",
         .0.display()
     )]
     NoTopology(PathBuf),

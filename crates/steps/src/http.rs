@@ -40,13 +40,15 @@ pub fn run(step: &Http, one: &Try<'_>) -> Result<(), String> {
 
 /// Host, port and path of an address without TLS.
 fn parts(url: &str) -> Result<(&str, u16, &str), String> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is no http:// address"))?;
+    let rest =
+        url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is no http:// address"))?;
     let (authority, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
         None => (rest, "/"),
     };
     let port = authority.rsplit_once(':').filter(|(_, p)| !p.contains(']'));
-    let port = port.map_or(Ok(80), |(_, p)| p.parse().map_err(|_| format!("`{url}` has no port")))?;
+    let port =
+        port.map_or(Ok(80), |(_, p)| p.parse().map_err(|_| format!("`{url}` has no port")))?;
     Ok((authority, port, path))
 }
 

@@ -39,8 +39,10 @@ pub fn copy(step: &Copy, one: &Try<'_>) -> Result<(), String> {
 fn beneath(one: &Try<'_>, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
     let pid = one.node.pid().ok_or(Errno::ESRCH)?;
     let root = format!("/proc/{pid}/root");
-    let root = open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    let root =
+        open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut how =
+        OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
     if flags.contains(OFlag::O_CREAT) {
         how = how.mode(Mode::from_bits_truncate(0o644));
     }

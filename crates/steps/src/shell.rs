@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn prompts_and_answers() {
-        for yes in ["r1#", "x\nr1(config)# ", "\u{1b}[32madmin@r1>\u{1b}[0m ", "$ ", "A:admin@r1# "] {
+        for yes in ["r1#", "x\nr1(config)# ", "\u{1b}[32madmin@r1>\u{1b}[0m ", "$ ", "A:admin@r1# "]
+        {
             assert!(prompt(yes), "{yes:?}");
         }
         for no in ["", "Building configuration...\n", "Password:", "50%\n", ">"] {

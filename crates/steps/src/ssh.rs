@@ -21,7 +21,7 @@ impl client::Handler for Trust {
 
 /// What old network systems still want, after all that is better.
 fn preferred() -> Preferred {
-    fn with<T: Clone + PartialEq>(usual: &Cow<'static, [T]>, more: &[T]) -> Cow<'static, [T]> {
+    fn with<T: Clone + PartialEq>(usual: &[T], more: &[T]) -> Cow<'static, [T]> {
         let mut list = usual.to_vec();
         for one in more {
             if !list.contains(one) {
@@ -32,7 +32,10 @@ fn preferred() -> Preferred {
     }
     let usual = Preferred::DEFAULT;
     Preferred {
-        kex: with(&usual.kex, &[kex::DH_G14_SHA256, kex::DH_GEX_SHA256, kex::DH_G14_SHA1, kex::DH_GEX_SHA1]),
+        kex: with(
+            &usual.kex,
+            &[kex::DH_G14_SHA256, kex::DH_GEX_SHA256, kex::DH_G14_SHA1, kex::DH_GEX_SHA1],
+        ),
         key: with(&usual.key, &[Algorithm::Rsa { hash: None }]),
         cipher: with(&usual.cipher, &[cipher::AES_256_CBC, cipher::AES_128_CBC]),
         mac: with(&usual.mac, &[mac::HMAC_SHA1]),

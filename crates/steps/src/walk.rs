@@ -94,6 +94,17 @@ impl Walk {
         &self.passed_over
     }
 
+    /// The file that the last step that leaves one has left, filled in.
+    pub fn left(&self, node: &dyn Node) -> Option<Result<String, String>> {
+        let into = |s: &Step| {
+            let exec = s.exec.as_ref().and_then(|e| e.into.clone());
+            let ssh = s.ssh.as_ref().and_then(|e| e.into.clone());
+            exec.or(ssh).or_else(|| s.netconf.as_ref().and_then(|e| e.into.clone()))
+        };
+        let path = self.steps.iter().rev().find_map(into)?;
+        Some(if path.contains("{{") { node.fill(&path, &self.captured) } else { Ok(path) })
+    }
+
     /// Tries the next step.
     pub fn turn(&mut self, node: &dyn Node) -> Turn {
         let begun = *self.begun.get_or_insert_with(Instant::now);
@@ -216,8 +227,7 @@ mod tests {
 
     fn exec(argv: &[&str]) -> Step {
         let argv = argv.iter().map(|a| (*a).to_owned()).collect();
-        let exec =
-            Exec { argv, stdin: None, user: None, expect: None, capture: None, into: None };
+        let exec = Exec { argv, stdin: None, user: None, expect: None, capture: None, into: None };
         Step { exec: Some(exec), ..Step::default() }
     }
 

@@ -166,7 +166,8 @@ impl StepData {
 
     /// Fills a template in; `captured` is what earlier steps have left.
     pub fn fill(&self, text: &str, captured: &BTreeMap<String, String>) -> Result<String, String> {
-        let value = |(k, v): (&String, &String)| (Arc::from(k.as_str()), Data::String(v.as_str().into()));
+        let value =
+            |(k, v): (&String, &String)| (Arc::from(k.as_str()), Data::String(v.as_str().into()));
         let captured = Data::Map(Arc::new(captured.iter().map(value).collect()));
         let more = Data::Map(Arc::new(BTreeMap::from([(Arc::from("Captured"), captured)])));
         let data = render::merge(self.data.clone(), more);

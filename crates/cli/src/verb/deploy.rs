@@ -4,12 +4,11 @@ use crate::exit::{self, Invalid};
 use crate::progress::Progress;
 use crate::say::{say, say_text, show, show_text};
 use crate::standin::{self, Level, stands_in};
-use crate::{Global, context, output};
+use crate::{Global, context, interrupt, output};
 use anyhow::{Context, Result};
 use netloom_diag::{Diagnostics, render};
 use netloom_engine::{DeployOptions, DestroyOptions, EngineError, LabRecord};
 use netloom_topology::Overrides;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Flags of `deploy`.
@@ -64,15 +63,13 @@ pub struct Arguments {
     ipv6_subnet: Option<String>,
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
 impl Arguments {
     /// Those that make a lab anew.
-    pub fn anew(max_workers: usize, owner: Option<String>, rendered: Option<std::path::PathBuf>) -> Self {
+    pub fn anew(
+        max_workers: usize,
+        owner: Option<String>,
+        rendered: Option<std::path::PathBuf>,
+    ) -> Self {
         Arguments {
             reconfigure: true,
             max_workers,
@@ -137,7 +134,7 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         environment: context::environment().into(),
         look: a.dry_run,
         skip_post_deploy: a.skip_post_deploy,
-        interrupted,
+        interrupted: interrupt::wanted,
     };
     if a.dry_run {
         let mut found = Diagnostics::default();
@@ -157,19 +154,16 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         }
         return Ok(0);
     }
-    for signal in
-        [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
-    {
-        // A second one ends the program at once, as it would without this.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, flag())?;
-        signal_hook::flag::register(signal, flag())?;
-    }
-    watch();
+    interrupt::listen()?;
     let known = LabRecord::load(&engine.directories, &lab.name)?.is_some();
     if stands_in()
         && let Err(e) = standin::back_up(&lab.topology_file)
     {
-        standin::record(Level::Warn, "no copy of the topology file was kept", &[("err", &e.to_string())]);
+        standin::record(
+            Level::Warn,
+            "no copy of the topology file was kept",
+            &[("err", &e.to_string())],
+        );
     }
     let progress = Progress::new(global.plain).with_sources(sources.clone());
     let done = match engine.deploy(&lab, &options, &progress) {
@@ -199,23 +193,6 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         return Ok(exit::NOT_READY);
     }
     Ok(0)
-}
-
-fn flag() -> std::sync::Arc<AtomicBool> {
-    static FLAG: std::sync::OnceLock<std::sync::Arc<AtomicBool>> = std::sync::OnceLock::new();
-    FLAG.get_or_init(Default::default).clone()
-}
-
-/// Copies the signal's flag to where the engine asks.
-fn watch() {
-    let flag = flag();
-    std::thread::spawn(move || {
-        while !flag.load(Ordering::Relaxed) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        INTERRUPTED.store(true, Ordering::Relaxed);
-        say!("interrupted; once more ends at once");
-    });
 }
 
 fn describe(planned: &netloom_engine::Planned) -> String {

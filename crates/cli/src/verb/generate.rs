@@ -97,7 +97,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         (None, false) => None,
     };
     match &path {
-        Some(path) => std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?,
+        Some(path) => {
+            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?
+        }
         None => show_text(&text),
     }
     if !a.deploy {
@@ -146,11 +148,8 @@ fn clos(name: &str, a: &Arguments, kinds: &Catalogue) -> Result<File> {
         }
     }
     let mut mgmt = BTreeMap::new();
-    let keys = [
-        ("network", &a.network),
-        ("ipv4-subnet", &a.ipv4_subnet),
-        ("ipv6-subnet", &a.ipv6_subnet),
-    ];
+    let keys =
+        [("network", &a.network), ("ipv4-subnet", &a.ipv4_subnet), ("ipv6-subnet", &a.ipv6_subnet)];
     mgmt.extend(keys.into_iter().filter_map(|(k, v)| Some((k, v.clone()?))));
     Ok(File { name: name.into(), mgmt, topology })
 }

@@ -13,6 +13,7 @@ pub mod kind;
 pub mod lifecycle;
 pub mod logs;
 pub mod redeploy;
+pub mod save;
 pub mod shell;
 pub mod supervisor;
 pub mod tools;

@@ -2,16 +2,15 @@
 //! they are ports of, queueing disciplines. The other ends of their links see no more than carrier
 //! that goes and comes.
 
-
 use crate::error::{Error, Result};
 use crate::netns::Netns;
+use crate::raw::{Message, Raw, number};
 use crate::socket::{Request, Socket};
 use crate::{link, observe, sysctl};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use nix::errno::Errno;
-use crate::raw::{Message, Raw, number};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -68,7 +68,10 @@ pub fn needs_outside(lab: &Lab) -> Vec<(String, Option<Runs>)> {
     let mut out = Vec::new();
     for node in &lab.nodes {
         if node.kind_data.role == Role::ExtContainer {
-            out.push((node.name.clone(), Runs::named(&node.runtime).filter(|r| *r != Runs::Native)));
+            out.push((
+                node.name.clone(),
+                Runs::named(&node.runtime).filter(|r| *r != Runs::Native),
+            ));
         } else if let Some(other) = node.shares_namespace_of()
             && !lab.nodes.iter().any(|n| n.name == other || n.long_name == other)
         {

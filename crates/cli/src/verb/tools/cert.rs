@@ -114,15 +114,16 @@ fn create(a: &Create) -> Result<u8> {
 }
 
 fn sign(a: &Sign) -> Result<u8> {
-    let read = |path: &Path| {
-        fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
-    };
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
     let above = Pair { certificate: read(&a.ca_cert)?, key: read(&a.ca_key)? };
     check_authority(&above)?;
     let who = &a.who;
     let hosts: Vec<&str> = a.hosts.iter().map(String::as_str).filter(|h| !h.is_empty()).collect();
     if hosts.is_empty() {
-        bail!("for whom is the certificate? name hosts and addresses with --hosts a.example,10.0.0.1");
+        bail!(
+            "for whom is the certificate? name hosts and addresses with --hosts a.example,10.0.0.1"
+        );
     }
     let shown = format!("[{}]", hosts.join(" "));
     let fields = [

@@ -124,7 +124,9 @@ pub fn run(global: &Global, verb: Verb) -> Result<u8> {
         Verb::Show(a) => {
             let list = engine.impairments(lab.as_ref(), &a.node)?;
             match a.format.as_str() {
-                "json" => output::json(&json!({ &a.node: list.iter().filter_map(as_json).collect::<Json>() }))?,
+                "json" => output::json(
+                    &json!({ &a.node: list.iter().filter_map(as_json).collect::<Json>() }),
+                )?,
                 _ => show!("{}", table(&list)),
             }
         }

@@ -34,7 +34,13 @@ pub struct Create {
     #[arg(short, long, env = "CLAB_TOOLS_VXLAN_CREATE_MTU")]
     mtu: Option<u32>,
     /// UDP port of the other machine.
-    #[arg(short = 'p', long, default_value_t = 14789, visible_alias = "port", env = "CLAB_TOOLS_VXLAN_CREATE_DST_PORT")]
+    #[arg(
+        short = 'p',
+        long,
+        default_value_t = 14789,
+        visible_alias = "port",
+        env = "CLAB_TOOLS_VXLAN_CREATE_DST_PORT"
+    )]
     dst_port: u16,
     /// UDP port of this one; one for each flow without.
     #[arg(short = 's', long, env = "CLAB_TOOLS_VXLAN_CREATE_SRC_PORT")]
@@ -67,7 +73,10 @@ pub fn run(verb: Verb) -> Result<u8> {
                 port: a.dst_port,
                 source_port: a.src_port.filter(|p| *p > 0),
             })?;
-            info(&format!("Created VxLAN link {made}"), &[("link", &a.link), ("remote", &a.remote)]);
+            info(
+                &format!("Created VxLAN link {made}"),
+                &[("link", &a.link), ("remote", &a.remote)],
+            );
         }
         Verb::Delete(a) => {
             let removed = engine.remove_tunnels(|name| match (&a.prefix, &a.tunnel) {

@@ -1,0 +1,135 @@
+//! Containers that are no nodes of the lab: Docker's own, and those of others.
+
+use netloom_e2e::images::SMALL;
+use netloom_e2e::{Docker, Sandbox, eventually};
+
+fn docker(s: &Sandbox, line: &str) -> String {
+    s.run("docker").args(line.split(' ')).within(60).run().ok().stdout
+}
+
+#[test]
+fn containers_of_somebody_else() {
+    let mut s = Sandbox::new();
+    let daemon = Docker::start(&mut s);
+    docker(&s, "run -d --name ext1 --network none --cap-add NET_ADMIN e2e/busybox:latest");
+    docker(&s, "run -d --name ext2 --network none --cap-add NET_ADMIN e2e/busybox:latest");
+    s.remember();
+    let file = s.lab(
+        "around",
+        &format!(
+            "
+nodes:
+  ext1: {{kind: ext-container, exec: ['ip addr add 10.0.0.1/24 dev eth1']}}
+  n1: {{kind: linux, image: '{SMALL}'}}
+  d1: {{kind: linux, image: 'e2e/busybox:latest', runtime: docker, network-mode: 'container:ext2'}}
+  n2: {{kind: linux, image: '{SMALL}', network-mode: 'container:ext2'}}
+links:
+  - type: veth
+    endpoints:
+      - {{node: ext1, interface: eth1}}
+      - {{node: n1, interface: eth1, ipv4: 10.0.0.2/24}}
+  - type: veth
+    endpoints:
+      - {{node: d1, interface: eth2, ipv4: 10.0.1.1/24}}
+      - {{node: n1, interface: eth2, ipv4: 10.0.1.2/24}}
+"
+        ),
+    );
+    s.deploy(&file);
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    let ping = |from: &str, to: &str| {
+        let seen = s.asks(&file, from, &format!("ping -c1 -W2 {to}"));
+        assert!(seen.contains("1 packets received"), "{from} to {to}: {seen}");
+    };
+    ping("n1", "10.0.0.1");
+    for node in ["d1", "n2"] {
+        s.exec(&file, node, "ip link show eth2").ok();
+        ping(node, "10.0.1.2");
+    }
+    assert!(s.asks(&file, "ext1", "hostname").len() > 3, "commands run there");
+    let rows = s.with("inspect", &file, &["-f", "json"]).run().ok().json();
+    let names: Vec<&str> = rows["around"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter_map(|r| r["name"].as_str())
+        .collect();
+    assert!(names.contains(&"ext1"), "{names:?}");
+
+    // It is started again by hand: the link is back, without a command.
+    docker(&s, "restart -t 0 ext1");
+    eventually("the link is back", 5, || s.exec(&file, "ext1", "ip link show eth1").code == 0);
+    s.exec(&file, "ext1", "ip addr add 10.0.0.1/24 dev eth1").ok();
+    ping("n1", "10.0.0.1");
+    // What shares a namespace that is gone is started again with it.
+    docker(&s, "restart -t 0 ext2");
+    eventually("the sharer is back", 10, || s.exec(&file, "d1", "ping -c1 -W1 10.0.1.2").code == 0);
+    s.with("deploy", &file, &["--plain"]).within(60).run().ok();
+    ping("n2", "10.0.1.2");
+
+    s.destroy(&file);
+    docker(&s, "exec ext1 ip link show lo");
+    s.run("docker").args(["exec", "ext1", "ip", "link", "show", "eth1"]).run().fails();
+    assert_eq!(docker(&s, "ps -q").lines().count(), 2, "they stay");
+    docker(&s, "rm -f ext1 ext2");
+    // Without them nothing is made.
+    s.with("deploy", &file, &[]).run().code(3).says("there is no container `ext1`");
+    s.assert_clean();
+    drop(daemon);
+}
+
+#[test]
+fn dockers_own_network() {
+    let mut s = Sandbox::new();
+    let daemon = Docker::start(&mut s);
+    // The bridge has carrier from now on.
+    docker(&s, "run -d --name stays e2e/busybox:latest");
+    s.remember();
+    let file = s.whole(
+        "own",
+        "name: own\nmgmt: {network: bridge}\ntopology:\n  nodes:\n    a: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n    b: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n  links:\n    - endpoints: ['a:eth1', 'b:eth1']\n",
+    );
+    s.deploy(&file);
+    let rows = s.with("inspect", &file, &["-f", "json"]).run().ok().json();
+    let address = rows["own"][0]["ipv4_address"].as_str().expect("an address").to_owned();
+    let seen = docker(&s, "inspect -f {{.NetworkSettings.IPAddress}} clab-own-a");
+    assert_eq!(address.split('/').next(), Some(seen.trim()));
+    assert!(s.sh("cat ../etc/hosts").ok().stdout.contains(seen.trim()), "the host knows it");
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    let native = std::fs::read_to_string(&file).expect("the file").replacen(
+        "runtime: docker",
+        "mgmt-ipv4: 172.20.20.9, runtime: docker",
+        1,
+    );
+    std::fs::write(&file, native).expect("write the file");
+    s.with("deploy", &file, &[]).run().code(3).says("chooses the addresses");
+    s.destroy(&file);
+    assert_eq!(docker(&s, "network ls -q --filter name=bridge").lines().count(), 1, "it stays");
+    s.assert_clean();
+    drop(daemon);
+}
+
+/// Bridges of the file are let through where Docker lets nothing through, and no longer than that.
+#[test]
+fn bridges_are_let_through() {
+    let mut s = Sandbox::new();
+    let daemon = Docker::start(&mut s);
+    s.sh("sysctl -q -w net.ipv4.ip_forward=1 && iptables -P FORWARD DROP").ok();
+    // With carrier of its own.
+    s.sh("ip link add br7 address 02:00:00:00:00:07 type bridge && ip link set br7 up && ip link add p7 type veth peer name q7 && ip link set q7 up && ip link set p7 master br7 up").ok();
+    s.remember();
+    let file = s.lab(
+        "bridged",
+        &format!(
+            "nodes:\n  br7: {{kind: bridge}}\n  a: {{kind: linux, image: '{SMALL}'}}\nlinks:\n  - endpoints: ['a:eth1', 'br7:a1']\n"
+        ),
+    );
+    s.deploy(&file);
+    let rules = s.sh("iptables -S FORWARD").ok().stdout;
+    for rule in ["-A FORWARD -i br7", "-A FORWARD -o br7"] {
+        assert!(rules.contains(rule), "{rule}: {rules}");
+    }
+    s.destroy(&file);
+    s.assert_clean();
+    drop(daemon);
+}
