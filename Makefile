@@ -36,7 +36,10 @@ test: test-packages ## the fast tier: everything that CI runs
 test-full: test-packages ## the fast tier, then repeats, full mutation count
 	@scripts/test full
 
+robot: test-packages build ## acceptance suites of a containerlab checkout: make robot CLAB_SRC=...
+	@cargo run --quiet --locked --package xtask -- robot "$(CLAB_SRC)"
+
 bench: packages ## benchmarks against their floors, as ratios in one run
 	@scripts/bench
 
-.PHONY: help packages test-packages build demo demo-down images lint test test-full bench
+.PHONY: help packages test-packages build demo demo-down images lint test test-full robot bench

@@ -12,9 +12,18 @@ pub fn wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
-/// From now on the first signal is a wish, and a second one ends the program at once, as it would
-/// without this.
+/// From now on the first signal is a wish, which is told, and a second one ends the program at once,
+/// as it would without this.
 pub fn listen() -> Result<()> {
+    on_signal(|| say!("interrupted; once more ends at once"))
+}
+
+/// As [`listen`], where the wish is how it is meant to end.
+pub fn listen_quietly() -> Result<()> {
+    on_signal(|| ())
+}
+
+fn on_signal(told: fn()) -> Result<()> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in
         [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
@@ -27,7 +36,7 @@ pub fn listen() -> Result<()> {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         WANTED.store(true, Ordering::Relaxed);
-        say!("interrupted; once more ends at once");
+        told();
     });
     Ok(())
 }

@@ -93,6 +93,9 @@ enum Verb {
     /// Kinds of nodes.
     #[command(subcommand)]
     Kind(verb::kind::Verb),
+    /// Tell what happens in labs, as it happens.
+    #[command(visible_alias = "ev")]
+    Events(verb::events::Arguments),
     /// Have nodes save their configurations.
     Save(verb::save::Arguments),
     /// Tools: impairments, links by hand, tunnels, certificates.
@@ -168,6 +171,7 @@ fn main() -> ExitCode {
         Verb::Restart(a) => verb::lifecycle::restart(global, a),
         Verb::Image(v) => verb::image::run(v, global.plain),
         Verb::Kind(v) => verb::kind::run(v),
+        Verb::Events(a) => verb::events::run(global, &a),
         Verb::Save(a) => verb::save::run(global, a),
         Verb::Tools(v) => verb::tools::run(global, v),
         Verb::Doctor(a) => verb::doctor::run(a),

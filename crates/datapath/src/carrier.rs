@@ -7,11 +7,11 @@ use crate::{Socket, link, observe};
 use netlink_sys::{Socket as RawSocket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Multicast group of changes of interfaces.
+/// Multicast groups of changes of interfaces, and of their queueing disciplines.
 const LINK_GROUP: u32 = 1;
+const QDISC_GROUP: u32 = 8;
 
 /// Tells of changes of interfaces in a namespace.
 pub struct Changes {
@@ -21,27 +21,54 @@ pub struct Changes {
 impl Changes {
     /// Begins to listen.
     pub fn of(netns: &Netns) -> Result<Self> {
+        Self::listen(netns, LINK_GROUP)
+    }
+
+    /// Begins to listen for changes of interfaces and of what impairs them.
+    pub fn with_impairments(netns: &Netns) -> Result<Self> {
+        Self::listen(netns, LINK_GROUP | QDISC_GROUP)
+    }
+
+    fn listen(netns: &Netns, groups: u32) -> Result<Self> {
         let open = || {
             let fail = |e: std::io::Error| Error::io("listen for", "changes of interfaces", &e);
             let mut socket = RawSocket::new(NETLINK_ROUTE).map_err(fail)?;
-            socket.bind(&SocketAddr::new(0, LINK_GROUP)).map_err(fail)?;
+            socket.bind(&SocketAddr::new(0, groups)).map_err(fail)?;
             socket.set_non_blocking(true).map_err(fail)?;
             Ok(socket)
         };
         Ok(Changes { socket: netns.run_in(open)?? })
     }
 
+    /// Takes what has been said away; says whether there was anything.
+    pub fn take(&mut self) -> bool {
+        let mut said = false;
+        loop {
+            match self.socket.recv_from_full() {
+                Ok(_) => said = true,
+                // Too much at once: something has been said all the same.
+                Err(e) if e.raw_os_error() == Some(nix::libc::ENOBUFS) => said = true,
+                Err(_) => return said,
+            }
+        }
+    }
+
     /// Waits for a change, but no longer than this; says whether there was one.
     pub fn wait(&mut self, limit: PollTimeout) -> bool {
-        // SAFETY: the socket lives as long as the borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
-        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
         if !matches!(poll(&mut fds, limit), Ok(1..)) {
             return false;
         }
         // What is said does not matter: somebody looks. Too much at once is no reason to stop.
         while let Ok((_, _)) = self.socket.recv_from_full() {}
         true
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket lives as long as the borrow of it.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
 }
 

@@ -5,7 +5,7 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptions;
 use futures_util::StreamExt;
 use netloom_runtime::RuntimeError;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Containers that are listened for.
@@ -24,6 +24,12 @@ pub struct Happened {
     pub action: String,
     /// The container's name.
     pub name: String,
+    /// Its number.
+    pub id: String,
+    /// What the daemon says of it: labels, image, exit code.
+    pub attributes: BTreeMap<String, String>,
+    /// When, in nanoseconds since 1970.
+    pub time: i64,
 }
 
 impl Daemon {
@@ -72,9 +78,15 @@ impl Daemon {
 }
 
 fn read(event: EventMessage) -> Happened {
-    let mut attributes = event.actor.and_then(|a| a.attributes).unwrap_or_default();
+    let actor = event.actor.unwrap_or_default();
+    let mut attributes: BTreeMap<String, String> =
+        actor.attributes.unwrap_or_default().into_iter().collect();
+    attributes.remove(crate::create::SPEC);
     Happened {
         action: event.action.unwrap_or_default(),
-        name: attributes.remove("name").unwrap_or_default(),
+        name: attributes.get("name").cloned().unwrap_or_default(),
+        id: actor.id.unwrap_or_default(),
+        attributes,
+        time: event.time_nano.unwrap_or_default(),
     }
 }

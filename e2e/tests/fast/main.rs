@@ -2,6 +2,7 @@
 
 mod converge;
 mod docker;
+mod events;
 mod faults;
 mod halfway;
 mod labs;

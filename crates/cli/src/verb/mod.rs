@@ -4,6 +4,7 @@ pub mod completion;
 pub mod deploy;
 pub mod destroy;
 pub mod doctor;
+pub mod events;
 pub mod exec;
 pub mod generate;
 pub mod graph;
