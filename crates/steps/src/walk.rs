@@ -64,6 +64,20 @@ impl Try<'_> {
     }
 }
 
+/// Why a try failed.
+pub(crate) enum Failed {
+    /// Another try may pass.
+    Now(String),
+    /// None will.
+    ForGood(String),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Failed::Now(why)
+    }
+}
+
 /// The end of a text, for a message.
 pub(crate) fn short(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
@@ -126,8 +140,11 @@ impl Walk {
                 self.captured.extend(captured);
                 self.next()
             }
-            Err(why) => {
-                let retry = step.retry.as_ref();
+            Err(failed) => {
+                let (retry, why) = match failed {
+                    Failed::Now(why) => (step.retry.as_ref(), why),
+                    Failed::ForGood(why) => (None, why),
+                };
                 let again = retry.and_then(|r| Some((time(&r.every)?, time(&r.r#for)?)));
                 match again {
                     Some((every, most)) if since.elapsed() + every <= most && left > every => {
@@ -157,8 +174,8 @@ impl Walk {
 }
 
 /// One try; gives what it captured.
-fn attempt(step: &Step, one: &Try<'_>) -> Result<Option<(String, String)>, String> {
-    let done = |result: Result<(), String>| result.map(|()| None);
+fn attempt(step: &Step, one: &Try<'_>) -> Result<Option<(String, String)>, Failed> {
+    let done = |result: Result<(), String>| result.map(|()| None).map_err(Failed::Now);
     match step {
         Step { exec: Some(e), .. } => command::run(e, one),
         Step { wait: Some(w), .. } => done(place::wait(w, one)),
@@ -166,8 +183,8 @@ fn attempt(step: &Step, one: &Try<'_>) -> Result<Option<(String, String)>, Strin
         Step { ssh: Some(s), .. } => done(shell::run(s, one)),
         Step { netconf: Some(n), .. } => done(netconf::run(n, one)),
         Step { http: Some(h), .. } => done(http::run(h, one)),
-        Step { console: Some(_), .. } => Err("this node has no serial console".into()),
-        _ => Err("it says nothing of what to do".into()),
+        Step { console: Some(_), .. } => Err(Failed::ForGood("this node has no serial console".into())),
+        _ => Err(Failed::ForGood("it says nothing of what to do".into())),
     }
 }
 
