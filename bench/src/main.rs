@@ -4,6 +4,7 @@
 //! folders of its own, and prints times, memory and ratios. `netloom-bench floor` is the floor.
 
 mod contest;
+mod daemon;
 mod docker;
 mod floor;
 mod measure;
@@ -19,6 +20,8 @@ use clap::Parser;
 enum Cli {
     /// Measure everything.
     Run(contest::Arguments),
+    /// Measure with Docker as the runtime: the daemon's time and ours apart.
+    Daemon(daemon::Arguments),
     /// The floor: makes a lab's objects, prints `made`, waits for a line, removes them.
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -27,6 +30,7 @@ enum Cli {
 fn main() -> anyhow::Result<()> {
     match Cli::parse() {
         Cli::Run(a) => contest::run(&a),
+        Cli::Daemon(a) => daemon::run(&a),
         Cli::Floor(a) => floor::run(&a),
     }
 }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::netns::{Answers, Netns, work_in_each};
 use crate::socket::{Request, Socket};
-use crate::{link, observe};
+use crate::{link, observe, sysctl};
 
 /// An address with the length of its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,6 +129,13 @@ pub fn add(socket: &mut Socket, interface: &str, cidr: Cidr, nodad: bool) -> Res
 /// Adds an address or renews it.
 pub fn replace(socket: &mut Socket, interface: &str, cidr: Cidr, nodad: bool) -> Result<()> {
     send_new(socket, interface, cidr, nodad, NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Adds an IPv6 address to an interface of a namespace whose owner has switched IPv6 off (Docker
+/// does): who is given such an address is to have it.
+pub(crate) fn switched_on(netns: &Netns, interface: &str, cidr: Cidr) -> Result<()> {
+    sysctl::write(netns, &format!("ipv6/conf/{interface}/disable_ipv6"), "0")?;
+    ensure(&mut Socket::open_in(netns)?, interface, cidr, true).map(drop)
 }
 
 /// Adds an address unless it is there; says whether it was added.

@@ -183,7 +183,9 @@ fn attempt(step: &Step, one: &Try<'_>) -> Result<Option<(String, String)>, Faile
         Step { ssh: Some(s), .. } => done(shell::run(s, one)),
         Step { netconf: Some(n), .. } => done(netconf::run(n, one)),
         Step { http: Some(h), .. } => done(http::run(h, one)),
-        Step { console: Some(_), .. } => Err(Failed::ForGood("this node has no serial console".into())),
+        Step { console: Some(_), .. } => {
+            Err(Failed::ForGood("this node has no serial console".into()))
+        }
         _ => Err(Failed::ForGood("it says nothing of what to do".into())),
     }
 }

@@ -16,7 +16,7 @@ links:
       - {node: n1, interface: eth1, ipv4: 10.0.0.2/24, ipv6: 2001:db8::2/64}
   - type: veth
     endpoints:
-      - {node: d1, interface: eth2, ipv4: 10.0.1.1/24}
+      - {node: d1, interface: eth2, ipv4: 10.0.1.1/24, ipv6: 2001:db8:1::1/64}
       - {node: d2, interface: eth2, ipv4: 10.0.1.2/24}
   - endpoints: ['d1:eth3', 'host:d1-eth3']
 ";

@@ -87,7 +87,7 @@ fn dockers_own_network() {
     s.remember();
     let file = s.whole(
         "own",
-        "name: own\nmgmt: {network: bridge}\ntopology:\n  nodes:\n    a: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n    b: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n  links:\n    - endpoints: ['a:eth1', 'b:eth1']\n",
+        "name: own\nmgmt: {network: bridge}\ntopology:\n  nodes:\n    a: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n    b: {kind: linux, image: 'e2e/busybox:latest', runtime: docker}\n  links:\n    - endpoints: ['a:eth1', 'b:eth1']\n      ipv6: ['2001:db8::1/64', '2001:db8::2/64']\n",
     );
     s.deploy(&file);
     let rows = s.with("inspect", &file, &["-f", "json"]).run().ok().json();
@@ -96,6 +96,8 @@ fn dockers_own_network() {
     assert_eq!(address.split('/').next(), Some(seen.trim()));
     assert!(s.sh("cat ../etc/hosts").ok().stdout.contains(seen.trim()), "the host knows it");
     s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    // Where Docker has switched IPv6 off, an interface with such an address has it all the same.
+    assert!(s.asks(&file, "b", "ip -6 addr show eth1").contains("2001:db8::2/64"));
     let native = std::fs::read_to_string(&file).expect("the file").replacen(
         "runtime: docker",
         "mgmt-ipv4: 172.20.20.9, runtime: docker",

@@ -10,6 +10,7 @@ use crate::observe::{self, LinkInfo};
 use crate::socket::{Reply, Request, Socket};
 use crate::{MacAddr, offload};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use nix::errno::Errno;
 
 /// One end of a veth pair.
 #[derive(Debug, Clone)]
@@ -241,8 +242,12 @@ fn finish_here(mut socket: Socket, netns: &Netns, ends: &[MadeEnd<'_>]) -> (Sock
     }
     for ((position, cidr), reply) in owners.into_iter().zip(socket.batch(requests)) {
         if let Err(failure) = reply {
+            let end = ends[position].1;
+            let refused = failure.errno == Errno::EACCES && cidr.address.is_ipv6();
             let action = format!("add address {cidr} to");
-            answers[position].1 = Err(failure.during(action, ends[position].1.subject()));
+            let error = failure.during(action, end.subject());
+            answers[position].1 =
+                if refused { addr::switched_on(netns, &end.name, *cidr) } else { Err(error) };
         }
     }
     let plain: Vec<&str> = ends
@@ -295,7 +300,13 @@ pub fn ensure(spec: &VethSpec<'_>) -> Result<bool> {
     let mut added = false;
     for (socket, end) in [(&mut at_a, &spec.a), (&mut at_b, &spec.b)] {
         for cidr in &end.addresses {
-            added |= addr::ensure(socket, &end.name, *cidr, true)?;
+            added |= match addr::ensure(socket, &end.name, *cidr, true) {
+                Err(e) if e.errno() == Some(Errno::EACCES) && cidr.address.is_ipv6() => {
+                    addr::switched_on(end.netns, &end.name, *cidr)?;
+                    true
+                }
+                other => other?,
+            };
         }
         if !end.tx_checksum {
             // As in the making of one.

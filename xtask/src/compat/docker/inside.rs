@@ -36,6 +36,18 @@ impl Place {
             "mount -t overlay -o lowerdir=/dev,upperdir={at}/upper,workdir={at}/work dev /dev"
         ))
         .ok();
+        // A kind wants the machine's modules; one that has none gets an empty folder.
+        if !Path::new("/lib/modules").exists() {
+            let lib = s.folders()[0].join("lib");
+            for part in ["upper/modules", "work"] {
+                fs::create_dir_all(lib.join(part)).expect("make the folder of the modules");
+            }
+            let at = lib.display();
+            s.sh(&format!(
+                "mount -t overlay -o lowerdir=/usr/lib,upperdir={at}/upper,workdir={at}/work lib /usr/lib"
+            ))
+            .ok();
+        }
         // As large as kinds want a machine to be.
         let online = s.file("../online", "0-63\n");
         s.sh(&format!("mount --bind {} /sys/devices/system/cpu/online", online.display())).ok();
