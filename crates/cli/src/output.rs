@@ -57,6 +57,11 @@ pub fn compact_table(headers: &[&str], rows: &[Vec<String>]) -> String {
     table.to_string()
 }
 
+/// Text of somebody else on one line, without what moves a cursor.
+pub fn flat(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 /// A time as Go programs write it (`100ms`, `1m0.5s`).
 pub fn go_time(time: std::time::Duration) -> String {
     let nanoseconds = time.as_nanos();

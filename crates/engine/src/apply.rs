@@ -4,6 +4,7 @@ use crate::decide::Decision;
 use crate::deploy::{DeployOptions, Deployed, Planned};
 use crate::destroy::group;
 use crate::error::Failure;
+use crate::outside::foreign_key;
 use crate::record::{LabRecord, NodeRecord};
 use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
@@ -113,7 +114,14 @@ impl Apply<'_> {
             let path = |(name, n): (&String, &NodeRecord)| {
                 n.netns.clone().map(|path| (format!("netns:{name}"), path))
             };
-            let paths = record.nodes.iter().filter_map(path).collect();
+            let mut paths: HashMap<String, PathBuf> =
+                record.nodes.iter().filter_map(path).collect();
+            for place in objects.places() {
+                if let (Some(key), Some(netns)) = (foreign_key(place), namespaces.get(place)) {
+                    let path = self.runtimes.native.keep_fd(&key, netns.try_clone()?.into())?;
+                    paths.insert(key, path);
+                }
+            }
             let (failed, not_ready) = self.start(&nodes, &order, objects, &wires, paths)?;
             failures.extend(failed);
             unready = not_ready;
@@ -167,11 +175,11 @@ impl Apply<'_> {
         let mut namespaces = HashMap::new();
         let everything = record.everything();
         if !(difference.remove_links.is_empty() && difference.remove_nodes.is_empty()) {
-            for node in &everything.nodes {
-                match &node.namespace {
+            for place in everything.places() {
+                match place {
                     NamespaceOf::Node(n) => {
                         if let Some(fd) = self.runtimes.native.kept(&format!("netns:{n}"))? {
-                            namespaces.insert(node.namespace.clone(), Netns::from_fd(fd)?);
+                            namespaces.insert(place.clone(), Netns::from_fd(fd)?);
                         }
                     }
                     of => {
@@ -234,8 +242,8 @@ impl Apply<'_> {
         let mut out = HashMap::new();
         let kept: HashSet<String> = self.runtimes.native.kept_names()?.into_iter().collect();
         let mut missing: BTreeSet<&str> = BTreeSet::new();
-        for node in &objects.nodes {
-            match &node.namespace {
+        for place in objects.places() {
+            match place {
                 NamespaceOf::Host => {}
                 of @ (NamespaceOf::Other { .. } | NamespaceOf::Foreign { .. }) => {
                     if let Some(netns) = self.engine.anothers(&record.sockets, of)? {
@@ -248,7 +256,7 @@ impl Apply<'_> {
                         missing.insert(owner);
                     } else if let Some(fd) = self.runtimes.native.kept(&key)? {
                         let netns = Netns::from_fd(fd)?.with_label(format!("node {owner}"));
-                        out.insert(node.namespace.clone(), netns);
+                        out.insert(place.clone(), netns);
                     }
                 }
             }
@@ -375,7 +383,8 @@ impl Apply<'_> {
             .collect();
         let moves = |n: &NamespaceOf| match n {
             NamespaceOf::Node(owner) => fleeting.contains(owner.as_str()),
-            _ => false,
+            NamespaceOf::Foreign { .. } => true,
+            NamespaceOf::Other { .. } | NamespaceOf::Host => false,
         };
         if !links.iter().flat_map(|l| l.ends()).any(|e| moves(&e.namespace)) {
             return wires.make(links);
@@ -389,6 +398,8 @@ impl Apply<'_> {
                     let kept = self.runtimes.native.kept(&format!("netns:{owner}"))?;
                     kept.map(Netns::from_fd).transpose()?
                 }
+                // Somebody else may have started it again meanwhile.
+                NamespaceOf::Foreign { .. } => self.engine.anothers(self.runtimes.sockets(), of)?,
                 _ => wires.namespaces.get(of).map(Netns::try_clone).transpose()?,
             };
             if let Some(netns) = now {

@@ -7,18 +7,25 @@ use crate::machine::Machine;
 use crate::plumb::opened;
 use crate::record::{LabRecord, lock_lab};
 use crate::wire::{Backstage, Wires};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Runtimes, hostwide};
 use netloom_datapath::impair::{self, Impairment, Made};
-use netloom_datapath::{Netns, observe, offload};
-use netloom_plan::{HandEnd, LinkObject, NamespaceOf, Objects, Runs, link_by_hand};
+use netloom_datapath::{LinkInfo, Netns, observe, offload};
+use netloom_plan::{
+    HandEnd, LinkEnd, LinkObject, NamespaceOf, Objects, Runs, kernel_name, link_by_hand,
+};
 use netloom_runtime_docker::Containers;
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
-/// Links of before that no file knows stay as long as their nodes do, and nothing else takes their
-/// names.
-pub fn keep(before: &Objects, wanted: &mut Objects) {
+/// Links of before that no file knows stay as long as their ends do, and nothing else takes their
+/// names. Gives those whose other end, at somebody else's, is gone.
+pub fn keep(
+    before: &Objects,
+    wanted: &mut Objects,
+    there: &dyn Fn(&NamespaceOf) -> Result<bool, EngineError>,
+) -> Result<Vec<LinkObject>, EngineError> {
     let here: HashSet<&NamespaceOf> = wanted.nodes.iter().map(|n| &n.namespace).collect();
-    let place = |e: &netloom_plan::LinkEnd| (e.namespace.clone(), e.interface.clone());
+    let place = |e: &LinkEnd| (e.namespace.clone(), e.interface.clone());
     let taken: HashSet<_> = wanted.links.iter().flat_map(|l| l.ends()).map(place).collect();
     let stays = |l: &&LinkObject| {
         l.by_hand
@@ -30,8 +37,16 @@ pub fn keep(before: &Objects, wanted: &mut Objects) {
                 stands && !taken.contains(&place(e))
             })
     };
-    let kept: Vec<LinkObject> = before.links.iter().filter(stays).cloned().collect();
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    for link in before.links.iter().filter(stays) {
+        let mut whole = true;
+        for end in link.ends().filter(|e| e.namespace.is_anothers()) {
+            whole &= there(&end.namespace)?;
+        }
+        if whole { kept.push(link.clone()) } else { gone.push(link.clone()) }
+    }
     wanted.links.extend(kept);
+    Ok(gone)
 }
 
 /// A place in the network that a user names.
@@ -41,6 +56,17 @@ struct Place {
     name: String,
     /// The lab it is a node of.
     lab: Option<LabRecord>,
+    /// Where the daemon listens that runs it, if it is of no lab.
+    socket: Option<(Runs, PathBuf)>,
+}
+
+/// An end of a link that was asked for.
+struct Asked {
+    end: HandEnd,
+    netns: Netns,
+    /// The lab of its node, and the node's container name.
+    lab: Option<(String, String)>,
+    socket: Option<(Runs, PathBuf)>,
 }
 
 impl Engine {
@@ -63,6 +89,7 @@ impl Engine {
                 namespace: object.namespace.clone(),
                 name: object.name.clone(),
                 lab: Some(record),
+                socket: None,
             });
         }
         for runs in [Runs::Docker, Runs::Podman] {
@@ -73,7 +100,8 @@ impl Engine {
             let Ok(daemon) = self.daemons.at(runs, &socket) else { continue };
             if let Some(netns) = opened(&Containers::of_anybody(daemon), name)? {
                 let namespace = NamespaceOf::Foreign { runs, container: name.into() };
-                return Ok(Place { netns, namespace, name: name.into(), lab: None });
+                let socket = Some((runs, socket));
+                return Ok(Place { netns, namespace, name: name.into(), lab: None, socket });
             }
         }
         Err(EngineError::NoContainer(name.into()))
@@ -112,7 +140,7 @@ impl Engine {
         let list: HashMap<u32, Impairment> = impair::list(&place.netns)?.into_iter().collect();
         let mut links = observe::links_in(&place.netns)?;
         links.sort_by_key(|l| l.index);
-        let shown = |l: &netloom_datapath::LinkInfo| match l.alias.as_deref() {
+        let shown = |l: &LinkInfo| match l.alias.as_deref() {
             Some(alias) if !alias.is_empty() => format!("{} ({alias})", l.name),
             _ => l.name.clone(),
         };
@@ -144,11 +172,11 @@ impl Engine {
         ends: [&str; 2],
         mtu: u32,
     ) -> Result<(String, LinkObject), EngineError> {
-        let mut places = Vec::new();
+        let mut asked = Vec::new();
         for text in ends {
-            places.push(self.end(lab, text)?);
+            asked.push(self.end(lab, text)?);
         }
-        let owner = places.iter().find_map(|(_, _, lab)| lab.clone());
+        let owner = asked.iter().find_map(|a| a.lab.as_ref().map(|(lab, _)| lab.clone()));
         let Some(owner) = owner else {
             return Err(EngineError::Input {
                 what: "neither end is at a node of a lab".into(),
@@ -158,107 +186,158 @@ impl Engine {
         let _lock = lock_lab(&self.directories, &owner)?;
         let gone = || EngineError::NoLab(owner.clone());
         let mut record = LabRecord::load(&self.directories, &owner)?.ok_or_else(gone)?;
+        let runtimes = self.runtimes(&record)?.ok_or_else(|| EngineError::Gone(owner.clone()))?;
         let mut namespaces = HashMap::new();
-        let mut hands = Vec::new();
-        for (mut hand, netns, of) in places {
+        let mut hands: Vec<HandEnd> = Vec::new();
+        for Asked { end: mut hand, netns, lab, socket } in asked {
             // A node of another lab stays where it is when this one goes.
-            if let (NamespaceOf::Node(node), Some(lab)) = (&hand.namespace, &of)
-                && *lab != owner
+            if let (NamespaceOf::Node(node), Some((lab, long))) = (&hand.namespace, lab)
+                && lab != owner
             {
                 hand.namespace = NamespaceOf::Other { lab: lab.clone(), node: node.clone() };
-                record.uses.insert(lab.clone());
+                hand.node = long;
+                record.uses.insert(lab);
             }
-            let there = observe::links_in(&netns)?;
-            if there.iter().any(|l| l.name == hand.interface) {
-                return Err(EngineError::Input {
-                    what: format!(
-                        "{} has an interface `{}` already",
-                        netns.label(),
-                        hand.interface
-                    ),
-                    hint: "choose another name".into(),
-                });
+            record.sockets.extend(socket);
+            self.refuse_taken(&record, &hand, &netns)?;
+            if hands.iter().any(|h| h.namespace == hand.namespace && h.interface == hand.interface)
+            {
+                return Err(taken(&netns, &hand.interface));
             }
             namespaces.insert(hand.namespace.clone(), netns);
             hands.push(hand);
         }
         let Ok(hands) = <[HandEnd; 2]>::try_from(hands) else { return Err(gone()) };
         let link = link_by_hand(&owner, &record.objects, hands, mtu);
-        // Written down before it is made.
-        let mut locked = Ledger::lock(&self.directories, None)?;
         let before = record.objects.clone();
+        // Written down before it is made.
         record.objects.links.push(link.clone());
-        note_shared(&mut locked.ledger, &owner, &[&record.objects, &record.pending]);
-        locked.save()?;
-        drop(locked);
+        self.note_link(&record, &link)?;
         record.save(&self.directories)?;
-        let runtimes = self.runtimes(&record)?.ok_or_else(|| EngineError::Gone(owner.clone()))?;
-        let made = {
-            let _lock = self.lock_plumbing(&owner)?;
-            let machine = Machine::observe()?;
-            let backstage = Backstage::of(&runtimes.native, &record.objects.links)?;
-            let wires = Wires {
-                machine: &machine,
-                namespaces: &namespaces,
-                backstage: &backstage,
-                group: group(&owner),
-                lab: &owner,
-            };
-            let made = wires.make(&[&link])?;
-            if !made.is_empty() {
-                wires.remove(&[&link])?;
-            }
-            made
-        };
-        if !made.is_empty() {
+        let made = self.make_by_hand(&runtimes, &record, &namespaces, &link);
+        if made.is_err() {
             record.objects = before;
             record.save(&self.directories)?;
-            return Err(EngineError::Failed(made));
+            self.note_link(&record, &link)?;
         }
-        Ok((owner, link))
+        made.map(|()| (owner, link))
     }
 
-    fn end(
+    /// Names on the host that a lab has, and bridges it has links on, as its record says.
+    fn note_link(&self, record: &LabRecord, link: &LinkObject) -> Result<(), EngineError> {
+        let mut locked = Ledger::lock(&self.directories, None)?;
+        for end in link.ends().filter(|e| e.namespace == NamespaceOf::Host) {
+            locked.ledger.interfaces.remove(&end.interface);
+        }
+        note_shared(&mut locked.ledger, &record.name, &[&record.objects, &record.pending]);
+        locked.save()?;
+        hostwide::let_bridges_through(&mut locked, &record.name, &record.objects)?;
+        let host = Netns::current()?;
+        hostwide::leave_bridges(&host, &mut locked, &record.name, &record.objects)?;
+        locked.save()
+    }
+
+    /// Refuses an interface that somebody has, or is to have.
+    fn refuse_taken(
         &self,
-        lab: Option<&LabRecord>,
-        text: &str,
-    ) -> Result<(HandEnd, Netns, Option<String>), EngineError> {
+        record: &LabRecord,
+        hand: &HandEnd,
+        netns: &Netns,
+    ) -> Result<(), EngineError> {
+        let (name, altnames) = kernel_name(&hand.interface);
+        let there = observe::links_in(netns)?;
+        let is = |l: &LinkInfo| {
+            l.name == name || altnames.iter().any(|a| l.name == *a || l.altnames.contains(a))
+        };
+        let everything = record.everything();
+        let mut ends = everything.links.iter().flat_map(|l| l.ends());
+        let known = ends.any(|e| e.namespace == hand.namespace && e.interface == name);
+        let ledger = Ledger::read(&self.directories)?;
+        let others = hand.namespace == NamespaceOf::Host && ledger.interfaces.contains_key(&name);
+        match known || others || there.iter().any(is) {
+            true => Err(taken(netns, &hand.interface)),
+            false => Ok(()),
+        }
+    }
+
+    fn make_by_hand(
+        &self,
+        runtimes: &Runtimes,
+        record: &LabRecord,
+        namespaces: &HashMap<NamespaceOf, Netns>,
+        link: &LinkObject,
+    ) -> Result<(), EngineError> {
+        let _lock = self.lock_plumbing(&record.name)?;
+        let machine = Machine::observe()?;
+        let backstage = Backstage::of(&runtimes.native, &record.objects.links)?;
+        let group = group(&record.name);
+        let (machine, backstage, lab) = (&machine, &backstage, record.name.as_str());
+        let wires = Wires { machine, namespaces, backstage, group, lab };
+        let failures = wires.make(&[link])?;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        // Nothing of these names was there before.
+        wires.remove(&[link])?;
+        Err(EngineError::Failed(failures))
+    }
+
+    fn end(&self, lab: Option<&LabRecord>, text: &str) -> Result<Asked, EngineError> {
         let parts: Vec<&str> = text.split(':').collect();
-        let host =
-            || -> Result<Netns, EngineError> { Ok(Netns::current()?.with_label("the host")) };
-        let on_host =
-            |node: &str, interface: &str, master: Option<&str>, switch: Option<&str>| HandEnd {
+        let on_host = |node: &str,
+                       interface: &str,
+                       bridge: Option<(&str, bool)>|
+         -> Result<Asked, EngineError> {
+            let of = |switch: bool| bridge.filter(|(_, s)| *s == switch).map(|(b, _)| b.to_owned());
+            let end = HandEnd {
                 namespace: NamespaceOf::Host,
                 node: node.into(),
                 interface: interface.into(),
-                master: master.map(str::to_owned),
-                switch: switch.map(str::to_owned),
+                master: of(false),
+                switch: of(true),
             };
+            let netns = Netns::current()?.with_label("the host");
+            Ok(Asked { end, netns, lab: None, socket: None })
+        };
         match parts[..] {
-            ["host", interface] => Ok((on_host("host", interface, None, None), host()?, None)),
+            [.., ""] => {}
+            ["host", interface] => return on_host("host", interface, None),
             ["bridge", bridge, interface] => {
-                Ok((on_host(bridge, interface, Some(bridge), None), host()?, None))
+                return on_host(bridge, interface, Some((bridge, false)));
             }
             ["ovs-bridge", bridge, interface] => {
-                Ok((on_host(bridge, interface, None, Some(bridge)), host()?, None))
+                return on_host(bridge, interface, Some((bridge, true)));
             }
-            [container, interface] if !interface.is_empty() => {
+            [container, interface] => {
                 let place = self.place(lab, container)?;
                 let end = HandEnd {
                     namespace: place.namespace,
-                    node: place.name,
+                    node: place.name.clone(),
                     interface: interface.into(),
                     master: None,
                     switch: None,
                 };
-                Ok((end, place.netns, place.lab.map(|l| l.name)))
+                let long = |r: LabRecord| {
+                    let long = r.nodes.get(&place.name).map(|n| n.long_name.clone());
+                    (r.name, long.unwrap_or(place.name.clone()))
+                };
+                let lab = place.lab.map(long);
+                return Ok(Asked { end, netns: place.netns, lab, socket: place.socket });
             }
-            _ => Err(EngineError::Input {
-                what: format!("`{text}` is no end of a link"),
-                hint: "write NODE:INTERFACE, host:INTERFACE, bridge:BRIDGE:INTERFACE or \
-                       ovs-bridge:BRIDGE:INTERFACE"
-                    .into(),
-            }),
+            _ => {}
         }
+        Err(EngineError::Input {
+            what: format!("`{text}` is no end of a link"),
+            hint: "write NODE:INTERFACE, host:INTERFACE, bridge:BRIDGE:INTERFACE or \
+                   ovs-bridge:BRIDGE:INTERFACE"
+                .into(),
+        })
+    }
+}
+
+fn taken(netns: &Netns, interface: &str) -> EngineError {
+    EngineError::Input {
+        what: format!("{} has an interface `{interface}` already", netns.label()),
+        hint: "choose another name".into(),
     }
 }

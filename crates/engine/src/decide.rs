@@ -7,7 +7,7 @@ use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::preflight::{self, Situation};
 use crate::record::LabRecord;
-use crate::runtimes::{Reached, Runtimes};
+use crate::runtimes::Runtimes;
 use crate::spec::{self, Parts, Paths};
 use crate::{
     Engine, EngineError, by_hand, daemon_network, digest, files, heal, honour, hosts, outputs,
@@ -19,8 +19,8 @@ use netloom_plan::{
     AddressError, Difference, Elsewhere, LinkObject, Macs, NamespaceOf, Network, NetworkError,
     Objects, Runs, Task, difference, order, plan_links, plan_nodes,
 };
-use netloom_runtime::{ContainerSpec, Runtime, Status};
-use netloom_runtime_docker::{Containers, DaemonNetwork};
+use netloom_runtime::{ContainerSpec, Status};
+use netloom_runtime_docker::DaemonNetwork;
 use netloom_topology::{EndpointNode, Lab, NodeFiles, StepData, node_files};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -131,7 +131,14 @@ impl Engine {
         let links = plan_links(lab, network.as_ref(), &others, &mut of_links);
         let mut objects = Objects { nodes, links };
         if let Some(record) = record_ref.filter(|_| options.remake.is_none()) {
-            by_hand::keep(&record.objects, &mut objects);
+            let gone = by_hand::keep(&record.objects, &mut objects, &|place| {
+                Ok(self.anothers(&record.sockets, place)?.is_some())
+            })?;
+            for link in gone {
+                let what =
+                    format!("link {} made by hand is given up: its other end is gone", link.id);
+                found.push(Diagnostic::warning("link-by-hand", what));
+            }
         }
         circles(lab, &objects, found);
         let mut decision = Decision {
@@ -159,7 +166,7 @@ impl Engine {
             let objects = &decision.planned.objects;
             decision.certificates = Certificates::of(lab, objects, options, found);
         }
-        self.containers(lab, options, &paths, &reached, &mut decision, found)?;
+        self.containers(lab, options, &paths, &mut decision, found)?;
         if !found.has_errors() {
             honour::check(lab, found);
         }
@@ -175,7 +182,6 @@ impl Engine {
         lab: &Lab,
         options: &DeployOptions,
         paths: &Paths<'_>,
-        reached: &Reached,
         decision: &mut Decision,
         found: &mut Diagnostics,
     ) -> Result<(), EngineError> {
@@ -212,14 +218,6 @@ impl Engine {
                     decision.uses.insert(lab.clone());
                     self.netns_path(lab, node)?
                 }
-                NamespaceOf::Foreign { runs, container } => {
-                    let daemon = reached.get(runs).map(|(_, daemon)| daemon.clone());
-                    let state = match daemon {
-                        Some(daemon) => Containers::of_anybody(daemon).inspect(container)?,
-                        None => None,
-                    };
-                    state.and_then(|s| s.pid).map(|pid| format!("/proc/{pid}/ns/net").into())
-                }
                 _ => None,
             };
             let Some(image) = decision.images.get(&node.name) else { continue };
@@ -234,7 +232,9 @@ impl Engine {
                 (&options.home, &options.environment),
             );
             let rendered = context.and_then(|context| {
-                let steps = match options.look || options.skip_post_deploy {
+                // Of a node in parts the first speaks for all.
+                let other = node.part_of().is_some() && node.shares_namespace_of().is_some();
+                let steps = match options.look || options.skip_post_deploy || other {
                     true => None,
                     false => steps::data(lab, node, &context, options)?,
                 };

@@ -6,6 +6,7 @@ use crate::destroy::DestroyOptions;
 use crate::exec::Selection;
 use crate::ledger::{Ledger, note_shared};
 use crate::names::NameWriter;
+use crate::outside::foreign;
 use crate::record::{LabRecord, NodeRecord, lock_lab};
 use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
@@ -97,7 +98,7 @@ impl Engine {
         found: &mut Diagnostics,
     ) -> Result<Planned, EngineError> {
         let lab = prepare::filtered(lab, &options.node_filter);
-        let lab = prepare::in_parts(&lab, options)?;
+        let lab = prepare::in_parts(&lab, &options.home)?;
         let lab = tunnel::looked_up(&lab);
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
@@ -120,7 +121,7 @@ impl Engine {
     ) -> Result<Deployed, EngineError> {
         need_root("deploying a lab")?;
         let lab = prepare::filtered(lab, &options.node_filter);
-        let lab = prepare::in_parts(&lab, options)?;
+        let lab = prepare::in_parts(&lab, &options.home)?;
         let lab = tunnel::looked_up(&lab);
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
@@ -150,6 +151,13 @@ impl Engine {
             for (name, e) in self.mend(lab, runs, None)? {
                 let name = name.unwrap_or_else(|| lab.to_owned());
                 report.event(Event::Warning(format!("{name}: {e}")));
+            }
+        }
+        for (runs, names) in foreign(&record) {
+            for name in names {
+                if let Err(e) = self.rewire(lab, runs, &name) {
+                    report.event(Event::Warning(format!("{name}: {e}")));
+                }
             }
         }
         Ok(())
@@ -384,6 +392,7 @@ impl Engine {
         }
         note_shared(&mut locked.ledger, &record.name, &[objects]);
         hostwide::close_loopback(&decision.machine.netns, &mut locked)?;
+        hostwide::leave_bridges(&decision.machine.netns, &mut locked, &record.name, objects)?;
         if locked.ledger != before {
             locked.save()?;
         }
@@ -396,6 +405,7 @@ impl Engine {
         record.objects = objects.clone();
         record.pending = Objects::default();
         record.uses = decision.uses.clone();
+        record.uses.extend(objects.uses());
         let wished = network.as_ref().map(|n| n.name.as_str());
         let left: Vec<String> =
             record.networks.iter().filter(|n| Some(n.as_str()) != wished).cloned().collect();
@@ -429,7 +439,7 @@ impl Engine {
         };
         let users: Vec<String> = LabRecord::all(&self.directories)?
             .into_iter()
-            .filter(|r| r.everything().nodes.iter().any(|n| uses(&n.namespace)))
+            .filter(|r| r.everything().places().into_iter().any(uses))
             .map(|r| format!("lab `{}`", r.name))
             .collect();
         match users.is_empty() {

@@ -207,7 +207,7 @@ impl Engine {
         let lab = record.name.as_str();
         let machine = Machine::bare()?;
         let mut namespaces = HashMap::new();
-        for of in objects.nodes.iter().map(|n| &n.namespace) {
+        for of in objects.places() {
             if let Some(netns) = self.anothers(&record.sockets, of)? {
                 namespaces.insert(of.clone(), netns);
             }
@@ -258,7 +258,7 @@ impl Engine {
         locked.ledger.interfaces.retain(|_, l| l != lab);
         locked.ledger.ports.retain(|_, l| l != lab);
         let host = Netns::current()?;
-        hostwide::leave_bridges(&host, &mut locked, lab)?;
+        hostwide::leave_bridges(&host, &mut locked, lab, &Objects::default())?;
         if published {
             // Before the rules that guard it go.
             hostwide::close_loopback(&host, &mut locked)?;

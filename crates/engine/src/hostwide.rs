@@ -298,11 +298,18 @@ pub fn let_bridges_through(
     Ok(complaints)
 }
 
-/// Takes the rules for bridges back that no lab has links on any more.
-pub fn leave_bridges(host: &Netns, locked: &mut Locked, lab: &str) -> Result<(), EngineError> {
+/// Takes the rules for bridges back that no lab has links on any more; `left` is what this one has.
+pub fn leave_bridges(
+    host: &Netns,
+    locked: &mut Locked,
+    lab: &str,
+    left: &Objects,
+) -> Result<(), EngineError> {
     let mut free = Vec::new();
+    let still: BTreeSet<String> =
+        bridges_of(left, &locked.ledger).into_iter().map(str::to_owned).collect();
     for (bridge, labs) in &mut locked.ledger.bridges {
-        if labs.remove(lab) && labs.is_empty() {
+        if !still.contains(bridge) && labs.remove(lab) && labs.is_empty() {
             free.push(bridge.clone());
         }
     }

@@ -8,6 +8,7 @@
 //! container is made, nor how anything is shown.
 
 mod apply;
+mod beneath;
 mod by_hand;
 mod certificates;
 mod daemon_network;

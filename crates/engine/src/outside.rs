@@ -8,8 +8,8 @@ use crate::record::LabRecord;
 use crate::runtimes::{Reached, Runtimes};
 use crate::wire::{Backstage, Wires};
 use crate::{Engine, EngineError};
-use netloom_datapath::Netns;
-use netloom_plan::{Elsewhere, LinkObject, NamespaceOf, NodeObject, Runs};
+use netloom_datapath::{Netns, Socket, link, observe};
+use netloom_plan::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Runs};
 use netloom_runtime::Runtime;
 use netloom_runtime_docker::Containers;
 use netloom_topology::Lab;
@@ -66,11 +66,13 @@ impl Engine {
         match of {
             NamespaceOf::Other { lab, node } => self.namespace_of(lab, node),
             NamespaceOf::Foreign { runs, container } => match sockets.get(runs) {
-                // With the daemon went its containers.
-                Some(socket) => match self.daemons.at(*runs, socket) {
-                    Ok(daemon) => opened(&Containers::of_anybody(daemon), container),
-                    Err(_) => Ok(None),
-                },
+                // With the daemon went its containers; and one that was made anew without a network of
+                // its own has nothing of ours.
+                Some(socket) => Ok(self
+                    .daemons
+                    .at(*runs, socket)
+                    .and_then(|daemon| opened(&Containers::of_anybody(daemon), container))
+                    .unwrap_or_default()),
                 None => Ok(None),
             },
             NamespaceOf::Node(_) | NamespaceOf::Host => Ok(None),
@@ -96,46 +98,19 @@ impl Engine {
     }
 
     /// Brings links back to a container of somebody else that was started again, and has nodes that
-    /// share its namespace started again too.
+    /// share its namespace started again too. Does nothing where all is as it should be.
     pub(crate) fn rewire(&self, lab: &str, runs: Runs, container: &str) -> Result<(), EngineError> {
         let Some(record) = LabRecord::load(&self.directories, lab)? else { return Ok(()) };
         let Some(runtimes) = self.runtimes(&record)? else { return Ok(()) };
         let place = NamespaceOf::Foreign { runs, container: container.to_owned() };
         let Some(new) = self.anothers(&record.sockets, &place)? else { return Ok(()) };
-        let links: Vec<&LinkObject> = record
-            .objects
-            .links
-            .iter()
-            .filter(|l| l.ends().any(|e| e.namespace == place))
-            .collect();
-        {
-            let _lock = self.lock_plumbing(lab)?;
-            let machine = Machine::observe()?;
-            let mut namespaces = HashMap::from([(place.clone(), new.try_clone()?)]);
-            for end in links.iter().flat_map(|l| l.ends()) {
-                let netns = match &end.namespace {
-                    NamespaceOf::Node(owner) => {
-                        let kept = runtimes.native.kept(&format!("netns:{owner}"))?;
-                        kept.map(Netns::from_fd).transpose()?
-                    }
-                    of => self.anothers(&record.sockets, of)?,
-                };
-                namespaces.extend(netns.map(|n| (end.namespace.clone(), n)));
-            }
-            let backstage = Backstage::of(&runtimes.native, &record.objects.links)?;
-            let wires = Wires {
-                machine: &machine,
-                namespaces: &namespaces,
-                backstage: &backstage,
-                group: group(lab),
-                lab,
-            };
-            let failures = wires.make(&links)?;
-            if !failures.is_empty() {
-                return Err(EngineError::Failed(failures));
-            }
+        let everything = record.everything();
+        let wired = self.rewire_links(&record, &runtimes, &everything, (&place, &new));
+        // Whatever became of the links.
+        if let Some(key) = foreign_key(&place) {
+            runtimes.native.keep_fd(&key, new.try_clone()?.into())?;
         }
-        let guests = record.objects.nodes.iter().filter(|n| n.container && n.namespace == place);
+        let guests = everything.nodes.iter().filter(|n| n.container && n.namespace == place);
         for guest in guests {
             let runtime = runtimes.of(guest.runs)?;
             let Some(pid) = runtime.inspect(&guest.long_name)?.and_then(|s| s.pid) else {
@@ -146,15 +121,74 @@ impl Engine {
                 runtime.start(&guest.long_name)?;
             }
         }
-        Ok(())
+        wired
+    }
+
+    fn rewire_links(
+        &self,
+        record: &LabRecord,
+        runtimes: &Runtimes,
+        everything: &Objects,
+        (place, new): (&NamespaceOf, &Netns),
+    ) -> Result<(), EngineError> {
+        let _lock = self.lock_plumbing(&record.name)?;
+        let there = observe::links_in(new)?;
+        let here = |e: &LinkEnd| e.namespace == *place;
+        let stands =
+            |e: &LinkEnd| there.iter().any(|l| l.name == e.interface && l.mac == Some(e.mac));
+        let lost = |l: &&LinkObject| l.ends().any(|e| here(e) && !stands(e));
+        let links: Vec<&LinkObject> = everything.links.iter().filter(lost).collect();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let machine = Machine::observe()?;
+        let mut namespaces = HashMap::from([(place.clone(), new.try_clone()?)]);
+        for end in links.iter().flat_map(|l| l.ends()).filter(|e| !here(e)) {
+            let netns = match &end.namespace {
+                NamespaceOf::Node(owner) => {
+                    let kept = runtimes.native.kept(&format!("netns:{owner}"))?;
+                    kept.map(Netns::from_fd).transpose()?
+                }
+                of => self.anothers(&record.sockets, of)?,
+            };
+            namespaces.extend(netns.map(|n| (end.namespace.clone(), n)));
+        }
+        let backstage = Backstage::of(&runtimes.native, &record.objects.links)?;
+        // Half of such a link may live on in the namespace that was, which others keep alive.
+        let mut wiring = Socket::open_in(&backstage.wiring)?;
+        for link in &links {
+            if let Impl::Stitch { ports } = &link.how {
+                for (_, port) in link.ends().zip(ports).filter(|(e, _)| here(e)) {
+                    link::ensure_absent(&mut wiring, port)?;
+                }
+            }
+        }
+        let wires = Wires {
+            machine: &machine,
+            namespaces: &namespaces,
+            backstage: &backstage,
+            group: group(&record.name),
+            lab: &record.name,
+        };
+        let failures = wires.make(&links)?;
+        if failures.is_empty() { Ok(()) } else { Err(EngineError::Failed(failures)) }
     }
 }
 
-/// Containers of somebody else that a lab's links lead to, by what runs them.
+/// The name under which a lab's holder keeps the namespace of a container of somebody else.
+pub fn foreign_key(of: &NamespaceOf) -> Option<String> {
+    match of {
+        NamespaceOf::Foreign { container, .. } => Some(format!("foreign:{container}")),
+        _ => None,
+    }
+}
+
+/// Containers of somebody else that a lab lives in or has links to, by what runs them.
 pub fn foreign(record: &LabRecord) -> BTreeMap<Runs, BTreeSet<String>> {
     let mut out: BTreeMap<Runs, BTreeSet<String>> = BTreeMap::new();
-    for node in &record.objects.nodes {
-        if let NamespaceOf::Foreign { runs, container } = &node.namespace {
+    let everything = record.everything();
+    for place in everything.places() {
+        if let NamespaceOf::Foreign { runs, container } = place {
             out.entry(*runs).or_default().insert(container.clone());
         }
     }

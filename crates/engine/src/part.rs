@@ -59,15 +59,15 @@ impl Engine {
         report.event(Event::Phase("removing nodes", gone.len()));
         let machine = Machine::bare()?;
         let mut namespaces = HashMap::new();
-        for node in &everything.nodes {
-            let netns = match &node.namespace {
+        for place in everything.places() {
+            let netns = match place {
                 NamespaceOf::Node(owner) => {
                     runtime.kept(&format!("netns:{owner}"))?.map(Netns::from_fd).transpose()?
                 }
                 of => self.anothers(&record.sockets, of)?,
             };
             if let Some(netns) = netns {
-                namespaces.insert(node.namespace.clone(), netns);
+                namespaces.insert(place.clone(), netns);
             }
         }
         let backstage = Backstage::of(runtime, &everything.links)?;
@@ -114,13 +114,8 @@ impl Engine {
             objects.links.retain(|l| !l.ends().any(|e| names.contains(e.node.as_str())));
         }
         record.nodes.retain(|name, _| !names.contains(name.as_str()));
-        record.uses = left
-            .iter()
-            .filter_map(|n| match &n.namespace {
-                NamespaceOf::Other { lab, .. } => Some(lab.clone()),
-                _ => None,
-            })
-            .collect();
+        record.uses = record.objects.uses();
+        record.uses.extend(record.pending.uses());
         for network in locked.ledger.networks.values_mut() {
             if let Some(mine) = network.users.get_mut(lab) {
                 mine.retain(|name, _| !names.contains(name.as_str()));
@@ -128,6 +123,7 @@ impl Engine {
         }
         note_shared(&mut locked.ledger, lab, &[&record.objects, &record.pending]);
         hostwide::close_loopback(&machine.netns, &mut locked)?;
+        hostwide::leave_bridges(&machine.netns, &mut locked, lab, &record.objects)?;
         locked.save()?;
         record.complete = was_complete;
         record.save(&self.directories)

@@ -41,14 +41,9 @@ pub fn watch(engine: &Engine, lab: &str) {
                 let (engine, lab) = (engine.clone(), lab.to_owned());
                 std::thread::spawn(move || listen(|| listen_once(&engine, &lab, runs)));
             }
-            for (runs, names) in foreign(&record) {
-                if strangers.insert((runs, names.clone())) {
-                    let (engine, lab) = (engine.clone(), lab.to_owned());
-                    let names: Vec<String> = names.into_iter().collect();
-                    std::thread::spawn(move || {
-                        listen(|| strangers_once(&engine, &lab, runs, &names))
-                    });
-                }
+            for runs in foreign(&record).into_keys().filter(|r| strangers.insert(*r)) {
+                let (engine, lab) = (engine.clone(), lab.to_owned());
+                std::thread::spawn(move || listen(|| strangers_once(&engine, &lab, runs)));
             }
             if record.complete && !std::mem::replace(&mut certified, true) {
                 let record = record.clone();
@@ -116,30 +111,37 @@ fn listen(mut once: impl FnMut() -> Result<(), EngineError>) {
 
 /// Brings links back to containers of somebody else that are started again, as long as the lab
 /// leads links to them.
-fn strangers_once(
-    engine: &Engine,
-    lab: &str,
-    runs: Runs,
-    names: &[String],
-) -> Result<(), EngineError> {
+fn strangers_once(engine: &Engine, lab: &str, runs: Runs) -> Result<(), EngineError> {
     let Some(record) = LabRecord::load(&engine.directories, lab)? else { return Ok(()) };
     let Some(socket) = record.sockets.get(&runs) else { return Ok(()) };
     let daemon = engine.daemons.anew(runs, socket)?;
-    daemon.watch(
-        Which::Named(names),
-        || (),
-        |happened| {
-            let meant = names.contains(&happened.name);
-            if meant
-                && happened.action == "start"
-                && let Err(e) = engine.rewire(lab, runs, &happened.name)
-            {
-                eprintln!("plumber: {}: {e}", happened.name);
-            }
-            true
-        },
-    )?;
+    let ours = || -> Vec<String> {
+        let record = LabRecord::load(&engine.directories, lab).ok().flatten();
+        let names = record.and_then(|r| foreign(&r).remove(&runs));
+        names.into_iter().flatten().collect()
+    };
+    let all = || ours().iter().for_each(|name| rewire(engine, lab, runs, name, 0));
+    daemon.watch(Which::All, all, |happened| {
+        if happened.action == "start" && ours().contains(&happened.name) {
+            rewire(engine, lab, runs, &happened.name, 0);
+        }
+        true
+    })?;
     Ok(())
+}
+
+/// Brings links back to one container; what fails is tried again for a while.
+fn rewire(engine: &Engine, lab: &str, runs: Runs, name: &str, tried: u32) {
+    if let Err(e) = engine.rewire(lab, runs, name) {
+        eprintln!("plumber: {name}: {e}");
+        if tried < TRIES {
+            let (engine, lab, name) = (engine.clone(), lab.to_owned(), name.to_owned());
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(1 << tried));
+                rewire(&engine, &lab, runs, &name, tried + 1);
+            });
+        }
+    }
 }
 
 /// Brings links back whenever a daemon starts one of the lab's containers.

@@ -1,14 +1,14 @@
 //! The lab that is meant: chosen nodes, and a node for every container.
 
 use crate::EngineError;
-use crate::deploy::DeployOptions;
 use netloom_diag::{Diagnostic, Diagnostics};
 use netloom_topology::{EndpointNode, Lab, with_parts};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// The lab with a node for every container of nodes that have several.
-pub fn in_parts<'a>(lab: &'a Lab, options: &DeployOptions) -> Result<Cow<'a, Lab>, EngineError> {
-    with_parts(lab, &options.home).map_err(|why| {
+pub fn in_parts<'a>(lab: &'a Lab, home: &Path) -> Result<Cow<'a, Lab>, EngineError> {
+    with_parts(lab, home).map_err(|why| {
         let mut found = Diagnostics::default();
         found.push(Diagnostic::error("kind-template", why));
         EngineError::Refused(found)

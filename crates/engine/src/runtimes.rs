@@ -46,6 +46,11 @@ impl Runtimes {
         }
     }
 
+    /// Where daemons listen, as the lab's record says.
+    pub fn sockets(&self) -> &BTreeMap<Runs, PathBuf> {
+        &self.sockets
+    }
+
     /// All containers of a daemon, to look at and to run commands in.
     pub fn of_anybody(&self, runs: Runs) -> Result<Arc<dyn Runtime>, EngineError> {
         let ours = self.containers(runs)?;

@@ -5,7 +5,7 @@ use crate::exec::AT_ONCE;
 use crate::record::lock_lab;
 use crate::schedule::{self, Graph, Outcome};
 use crate::steps::Place;
-use crate::{Engine, EngineError, LabRecord, files, outputs};
+use crate::{Engine, EngineError, LabRecord, beneath, files, outputs, prepare};
 use netloom_steps::{Captured, Node as _, Turn, Walk};
 use netloom_topology::{Lab, Node, StepData};
 use std::collections::BTreeMap;
@@ -48,16 +48,30 @@ impl Engine {
         options: &SaveOptions,
     ) -> Result<Vec<Saved>, EngineError> {
         need_root("saving configurations")?;
+        let parts = prepare::in_parts(lab, &options.home)?;
+        let lab: &Lab = &parts;
         let _lock = lock_lab(&self.directories, &record.name)?;
-        if let Some(unknown) = options.nodes.iter().find(|n| lab.node(n).is_none()) {
+        let known = |n: &String| lab.node(n).is_some() || record.nodes.contains_key(n);
+        let root = |n: &String| lab.nodes.iter().any(|other| other.part_of() == Some(n.as_str()));
+        if let Some(unknown) = options.nodes.iter().find(|n| !known(n) && !root(n)) {
             let (lab, node) = (record.name.clone(), unknown.clone());
             return Err(EngineError::NoNode { lab, node });
         }
+        let meant = |name: &String| options.nodes.is_empty() || options.nodes.contains(name);
+        // The first part of a node speaks for all.
         let chosen: Vec<&Node> = lab
             .nodes
             .iter()
-            .filter(|n| options.nodes.is_empty() || options.nodes.contains(&n.name))
+            .filter(|n| meant(&n.name) || n.part_of().is_some_and(|root| meant(&root.to_owned())))
+            .filter(|n| n.part_of().is_none() || n.shares_namespace_of().is_none())
             .filter(|n| n.kind_data.save.is_some() && record.nodes.contains_key(&n.name))
+            .collect();
+        let unknown = record.nodes.keys().filter(|name| meant(name) && lab.node(name).is_none());
+        let unknown: Vec<Saved> = unknown
+            .map(|node| Saved {
+                node: node.clone(),
+                file: Err("the topology file does not know it any more".into()),
+            })
             .collect();
         let before = vec![Vec::new(); chosen.len()];
         let graph = Graph { before: &before, workers: AT_ONCE, keep_going: true };
@@ -65,13 +79,13 @@ impl Engine {
         schedule::run::<()>(&graph, &|| (options.interrupted)(), &|i| {
             let node = chosen[i];
             let saved = self.save_one(lab, record, node, options);
-            let file = saved.and_then(|file| match (&file, &options.copy) {
-                (Some(file), Some(folder)) => {
-                    copy(file, &folder.join(copies(lab)).join(&node.name), &options.stamp)
-                        .map_err(|e| format!("copy it: {e}"))?;
-                    Ok(Some(file.clone()))
+            let file = saved.and_then(|file| {
+                if let (Some(file), Some(folder)) = (&file, &options.copy) {
+                    let to = folder.join(copies(lab)).join(&node.name);
+                    copy(&node.dir, Path::new(file), &to, &options.stamp)
+                        .map_err(|e| format!("copy {file}: {e}"))?;
                 }
-                _ => Ok(file),
+                Ok(file.map(|file| node.dir.join(file)))
             });
             let saved = Saved { node: node.name.clone(), file };
             done.lock().unwrap_or_else(|e| e.into_inner()).push((i, saved));
@@ -79,7 +93,7 @@ impl Engine {
         });
         let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
         done.sort_by_key(|(i, _)| *i);
-        Ok(done.into_iter().map(|(_, saved)| saved).collect())
+        Ok(done.into_iter().map(|(_, saved)| saved).chain(unknown).collect())
     }
 
     fn save_one(
@@ -88,7 +102,7 @@ impl Engine {
         record: &LabRecord,
         node: &Node,
         options: &SaveOptions,
-    ) -> Result<Option<PathBuf>, String> {
+    ) -> Result<Option<String>, String> {
         let Some(sequence) = &node.kind_data.save else { return Ok(None) };
         let text = |e: EngineError| e.to_string();
         let object = record.objects.nodes.iter().find(|o| o.name == node.name);
@@ -96,6 +110,10 @@ impl Engine {
         let runtimes =
             self.runtimes(record).map_err(text)?.ok_or("the lab's processes are gone")?;
         let runtime = runtimes.of(object.runs).map_err(text)?;
+        // It may have another name in the file by now.
+        let mut node = node.clone();
+        node.long_name = object.long_name.clone();
+        let node = &node;
         let state = runtime.inspect(&node.long_name).map_err(|e| e.to_string())?;
         if state.is_none_or(|s| s.pid.is_none()) {
             return Err("it does not run".into());
@@ -118,8 +136,7 @@ impl Engine {
             }
         }
         let kept = || node.kind_data.saved.as_deref().map(|p| place.fill(p, &Captured::new()));
-        let file = walk.left(&place).or_else(kept).transpose()?;
-        Ok(file.map(|path| node.dir.join(path)))
+        walk.left(&place).or_else(kept).transpose()
     }
 }
 
@@ -130,7 +147,8 @@ fn copies(lab: &Lab) -> String {
 
 /// Copies a file beside earlier copies, with the time in its name; the plain name leads to the
 /// newest.
-fn copy(file: &Path, folder: &Path, stamp: &str) -> std::io::Result<()> {
+fn copy(base: &Path, file: &Path, folder: &Path, stamp: &str) -> std::io::Result<()> {
+    let mut from = beneath::read(base, file)?;
     std::fs::create_dir_all(folder)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (stem, extension) = match name.rsplit_once('.') {
@@ -138,7 +156,7 @@ fn copy(file: &Path, folder: &Path, stamp: &str) -> std::io::Result<()> {
         _ => (name.clone(), String::new()),
     };
     let dated = format!("{stem}-{stamp}{extension}");
-    std::fs::copy(file, folder.join(&dated))?;
+    std::io::copy(&mut from, &mut std::fs::File::create(folder.join(&dated))?)?;
     let (link, new) = (folder.join(&name), folder.join(format!(".{name}.new")));
     let _ = std::fs::remove_file(&new);
     std::os::unix::fs::symlink(&dated, &new)?;
@@ -156,7 +174,7 @@ mod tests {
         let file = folder.join("config.json");
         for (text, stamp) in [("1", "260101_000000"), ("2", "260101_000001")] {
             std::fs::write(&file, text).unwrap();
-            copy(&file, &folder.join("out"), stamp).unwrap();
+            copy(&folder, Path::new("config.json"), &folder.join("out"), stamp).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(folder.join("out").join(name)).unwrap();
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use crate::Directories;
 use crate::names::{SharedNames, hostname};
+use crate::outside::foreign_key;
 use netloom_image::Image;
 use netloom_plan::{NamespaceOf, NodeObject, Runs};
 use netloom_runtime::{
@@ -236,8 +237,9 @@ fn network(parts: &Parts<'_>) -> NetworkNs {
         (NamespaceOf::Host, _) => NetworkNs::Host,
         (NamespaceOf::Node(owner), _) => NetworkNs::Kept(format!("netns:{owner}")),
         (NamespaceOf::Other { .. }, Some(path)) => NetworkNs::Path(path.clone()),
-        (NamespaceOf::Foreign { .. }, Some(path)) => NetworkNs::Path(path.clone()),
-        (NamespaceOf::Foreign { container, .. }, None) => NetworkNs::Kept(container.clone()),
+        (of @ NamespaceOf::Foreign { .. }, _) => {
+            NetworkNs::Kept(foreign_key(of).unwrap_or_default())
+        }
         (NamespaceOf::Other { lab, node }, None) => NetworkNs::Kept(format!("{lab}:{node}")),
     }
 }

@@ -1,11 +1,11 @@
 //! Steps of a node's kind, run in the node: until it is ready, to configure it, to save what it has.
 
+use crate::beneath;
 use crate::deploy::DeployOptions;
 use crate::exec::exec_unless;
 use crate::plumb::opened;
 use crate::report::{Event, Reporter};
 use crate::schedule::Outcome;
-use crate::{EngineError, files};
 use netloom_datapath::Netns;
 use netloom_kinds::Sequence;
 use netloom_plan::NodeObject;
@@ -14,7 +14,7 @@ use netloom_steps::{Captured, Node as Reached, Turn, Walk};
 use netloom_topology::{FileContext, Lab, Node, StepData};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,17 +102,8 @@ impl Reached for Place<'_> {
     }
 
     fn keep(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let relative = Path::new(path);
-        if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-            return Err(io::Error::other("it leads out of the node's folder"));
-        }
-        let path = self.node.dir.join(relative);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
         let owner = self.node.dir.parent().and_then(|dir| std::fs::metadata(dir).ok());
-        let written = files::replace(&path, content, 0o644, owner.as_ref());
-        written.map_err(|e: EngineError| io::Error::other(e.to_string()))
+        beneath::write(&self.node.dir, Path::new(path), content, owner.as_ref())
     }
 
     fn credentials(&self) -> (&str, &str) {

@@ -84,7 +84,11 @@ impl Engine {
         let mut removed = Vec::new();
         for (name, joined) in known.into_iter().filter(|(name, _)| meant(name)) {
             if observe::link(&mut socket, &name)?.is_some() {
-                if observe::link(&mut socket, &joined)?.is_some() {
+                // Only if it is still this tunnel it leads to.
+                let index = link::index(&mut socket, &name)?;
+                let leads = observe::link(&mut socket, &joined)?.is_some()
+                    && stitch::target(&mut socket, &joined)? == Some(index);
+                if leads {
                     stitch::remove(&mut socket, &name, &joined)?;
                 }
                 link::ensure_absent(&mut socket, &name)?;

@@ -87,7 +87,7 @@ impl Wires<'_> {
         match of {
             NamespaceOf::Host => Ok(&self.machine.netns),
             other => self.namespaces.get(other).ok_or_else(|| {
-                let what = format!("the namespace of {other:?} is not there");
+                let what = format!("the network namespace of {other} is not there");
                 EngineError::Io(std::io::Error::other(what))
             }),
         }

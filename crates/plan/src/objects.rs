@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Everything of a lab that is made on the host.
@@ -146,6 +146,19 @@ impl Elsewhere {
     }
 }
 
+impl std::fmt::Display for NamespaceOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NamespaceOf::Node(node) => write!(f, "node `{node}`"),
+            NamespaceOf::Other { lab, node } => write!(f, "node `{node}` of lab `{lab}`"),
+            NamespaceOf::Foreign { runs, container } => {
+                write!(f, "container `{container}` ({})", runs.word())
+            }
+            NamespaceOf::Host => f.write_str("the host"),
+        }
+    }
+}
+
 impl NamespaceOf {
     /// Whether it belongs to somebody who is not of this lab, and stays when the lab goes.
     pub fn is_anothers(&self) -> bool {
@@ -199,6 +212,21 @@ impl Objects {
     /// Names of the nodes that have a container.
     pub fn containers(&self) -> HashSet<&str> {
         self.nodes.iter().filter(|n| n.container).map(|n| n.name.as_str()).collect()
+    }
+
+    /// Namespaces that nodes live in or links end in.
+    pub fn places(&self) -> HashSet<&NamespaceOf> {
+        let ends = self.links.iter().flat_map(|l| l.ends());
+        self.nodes.iter().map(|n| &n.namespace).chain(ends.map(|e| &e.namespace)).collect()
+    }
+
+    /// Other labs in whose namespaces something of this one is.
+    pub fn uses(&self) -> BTreeSet<String> {
+        let of = |place: &NamespaceOf| match place {
+            NamespaceOf::Other { lab, .. } => Some(lab.clone()),
+            _ => None,
+        };
+        self.places().into_iter().filter_map(of).collect()
     }
 
     /// Names of the nodes in which commands can be run.

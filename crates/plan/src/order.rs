@@ -65,12 +65,41 @@ const BATCH: usize = 256;
 
 const STAGES: [&str; 5] = ["create", "create-links", "configure", "healthy", "exit"];
 
+/// What is done for the order's sake as long as nobody waits for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Care {
+    /// Only what the file says.
+    Least,
+    /// Commands of early stages come before the links of their nodes.
+    Commands,
+    /// And links between containers that bring their namespaces along come after these.
+    Most,
+}
+
 /// Orders the making of `nodes` and `links` (positions in `objects`).
 pub fn order(
     lab: &Lab,
     objects: &Objects,
     nodes: &BTreeSet<usize>,
     links: &BTreeSet<usize>,
+) -> Order {
+    let most = with_care(lab, objects, nodes, links, Care::Most);
+    if most.stuck().is_empty() {
+        return most;
+    }
+    let commands = with_care(lab, objects, nodes, links, Care::Commands);
+    match commands.stuck().is_empty() {
+        true => commands,
+        false => with_care(lab, objects, nodes, links, Care::Least),
+    }
+}
+
+fn with_care(
+    lab: &Lab,
+    objects: &Objects,
+    nodes: &BTreeSet<usize>,
+    links: &BTreeSet<usize>,
+    care: Care,
 ) -> Order {
     let position: HashMap<&str, usize> =
         objects.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
@@ -99,7 +128,7 @@ pub fn order(
             waits.entry((i, 0)).or_default().push((other, 0));
         }
     }
-    let early = Early::of(lab);
+    let early = if care >= Care::Commands { Early::of(lab) } else { Early::default() };
     let mut late: BTreeSet<usize> =
         waits.keys().filter(|(_, s)| *s == 1).map(|(n, _)| *n).collect();
     late.extend(early.commands.iter().copied());
@@ -117,7 +146,7 @@ pub fn order(
         l.b.is_some() && l.ends().all(there)
     };
     let waiting = waits.iter().any(|((_, s), list)| *s == 0 && !list.iter().all(patient));
-    let carried = |l: &usize| waiting || !fleeting(&objects.links[*l]);
+    let carried = |l: &usize| care < Care::Most || waiting || !fleeting(&objects.links[*l]);
     let is_late = |l: &usize| {
         !carried(l) || ends(&objects.links[*l], &position).iter().any(|e| late.contains(e))
     };
@@ -193,6 +222,7 @@ pub fn order(
 }
 
 /// Nodes with commands that are run before their links are made.
+#[derive(Default)]
 struct Early {
     /// In `create`, or when entering `create-links`.
     commands: BTreeSet<usize>,
@@ -202,7 +232,7 @@ struct Early {
 
 impl Early {
     fn of(lab: &Lab) -> Self {
-        let mut out = Early { commands: BTreeSet::new(), entering: BTreeSet::new() };
+        let mut out = Early::default();
         for (i, node) in lab.nodes.iter().enumerate() {
             let [(_, create), (_, links), ..] = node.stages.named();
             if links.exec.iter().any(|e| e.phase == "on-enter") {

@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub enum Which<'a> {
     /// Those with a label, `key=value` or `key`.
     Label(&'a str),
-    /// Those of these names.
-    Named(&'a [String]),
+    /// Whatever the daemon has.
+    All,
 }
 
 /// Something that happened to a container.
@@ -45,7 +45,7 @@ impl Daemon {
         let mut filters = HashMap::from([("type".to_owned(), vec!["container".to_owned()])]);
         match which {
             Which::Label(label) => drop(filters.insert("label".into(), vec![label.into()])),
-            Which::Named(names) => drop(filters.insert("container".into(), names.to_vec())),
+            Which::All => {}
         }
         // What happens while the request is on its way is told too.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

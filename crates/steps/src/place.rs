@@ -31,9 +31,14 @@ pub fn wait(step: &Wait, one: &Try<'_>) -> Result<(), String> {
 pub fn copy(step: &Copy, one: &Try<'_>) -> Result<(), String> {
     let (from, to) = (one.fill(&step.from)?, one.fill(&step.to)?);
     let bytes = std::fs::read(&from).map_err(|e| format!("read {from}: {e}"))?;
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
-    let file = beneath(one, &to, flags).map_err(|e| format!("write {to} in it: {e}"))?;
-    File::from(file).write_all(&bytes).map_err(|e| format!("write {to} in it: {e}"))
+    // What stands there may be anything: nobody waits at the end of a pipe.
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let wrong = |e: &dyn std::fmt::Display| format!("write {to} in it: {e}");
+    let mut file = File::from(beneath(one, &to, flags).map_err(|e| wrong(&e))?);
+    if !file.metadata().map_err(|e| wrong(&e))?.is_file() {
+        return Err(format!("{to} in it is no ordinary file"));
+    }
+    file.set_len(0).and_then(|()| file.write_all(&bytes)).map_err(|e| wrong(&e))
 }
 
 fn beneath(one: &Try<'_>, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
@@ -46,5 +51,7 @@ fn beneath(one: &Try<'_>, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
     if flags.contains(OFlag::O_CREAT) {
         how = how.mode(Mode::from_bits_truncate(0o644));
     }
-    openat2(&root, path, how)
+    let file = openat2(&root, path, how)?;
+    // Its number may have become somebody else's meanwhile.
+    if one.node.pid() == Some(pid) { Ok(file) } else { Err(Errno::ESRCH) }
 }

@@ -80,6 +80,8 @@ impl From<String> for Failed {
 
 /// The end of a text, for a message.
 pub(crate) fn short(text: &str) -> String {
+    // It may hold what moves a cursor.
+    let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let last = lines.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join(" / ");
     match (last.is_empty(), last.char_indices().nth(300)) {

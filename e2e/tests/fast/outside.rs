@@ -61,11 +61,26 @@ links:
     eventually("the link is back", 5, || s.exec(&file, "ext1", "ip link show eth1").code == 0);
     s.exec(&file, "ext1", "ip addr add 10.0.0.1/24 dev eth1").ok();
     ping("n1", "10.0.0.1");
-    // What shares a namespace that is gone is started again with it.
+    // What shares a namespace that is gone is started again with it, whoever runs it.
     docker(&s, "restart -t 0 ext2");
-    eventually("the sharer is back", 10, || s.exec(&file, "d1", "ping -c1 -W1 10.0.1.2").code == 0);
-    s.with("deploy", &file, &["--plain"]).within(60).run().ok();
+    for node in ["d1", "n2"] {
+        eventually("the sharer is back", 15, || {
+            s.exec(&file, node, "ip addr show eth2").stdout.contains("10.0.1.1")
+                && s.exec(&file, node, "ping -c1 -W1 10.0.1.2").code == 0
+        });
+    }
+    s.with("restart", &file, &["--node", "n2"]).run().ok();
     ping("n2", "10.0.1.2");
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+
+    // A link by hand to such a container: deploys leave it, restarts bring it back.
+    s.netloom(["tools", "veth", "create", "-a", "clab-around-n1:eth9", "-b", "ext1:eth9"])
+        .run()
+        .ok();
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    docker(&s, "restart -t 0 ext1");
+    eventually("it is back", 10, || s.exec(&file, "ext1", "ip link show eth9").code == 0);
+    s.exec(&file, "n1", "ip link show eth9").ok();
 
     s.destroy(&file);
     docker(&s, "exec ext1 ip link show lo");

@@ -84,3 +84,51 @@ links:
     assert_eq!(order, expected, "{done}");
     s.gone(&lab);
 }
+
+/// Commands of early stages come before the links, unless somebody would wait for ever then.
+#[test]
+fn commands_before_links() {
+    let s = Sandbox::new();
+    let early = s.lab(
+        "early",
+        &format!(
+            r#"
+defaults: {{kind: linux, image: {SMALL}}}
+nodes:
+  a:
+    exec: [sh -c 'ls /sys/class/net >/last']
+    stages:
+      create: {{exec: [{{command: "sh -c 'ls /sys/class/net >/first'", target: container, phase: on-exit}}]}}
+      create-links: {{exec: [{{command: "sh -c 'ls /sys/class/net >/second'", target: container, phase: on-enter}}]}}
+  b: {{}}
+links:
+  - endpoints: ["a:eth1", "b:eth1"]
+"#
+        ),
+    );
+    s.deploy(&early);
+    let seen = |file: &str| s.asks(&early, "a", &format!("cat {file}"));
+    for before in ["/first", "/second"] {
+        assert_eq!(seen(before), "eth0\nlo", "{before}");
+    }
+    assert_eq!(seen("/last"), "eth0\neth1\nlo");
+    s.gone(&early);
+    // The link cannot come after both: b is made when a is done.
+    let on_enter = "exec: [{command: 'true', target: container, phase: on-enter}]";
+    let knot = s.lab(
+        "knot",
+        &format!(
+            r#"
+defaults: {{kind: linux, image: {SMALL}}}
+nodes:
+  a: {{stages: {{create-links: {{{on_enter}}}}}}}
+  b: {{stages: {{create: {{wait-for: [{{node: a, stage: configure}}]}}, create-links: {{{on_enter}}}}}}}
+links:
+  - endpoints: ["a:eth1", "b:eth1"]
+"#
+        ),
+    );
+    s.deploy(&knot);
+    s.exec(&knot, "b", "ip link show eth1").ok();
+    s.gone(&knot);
+}

@@ -93,6 +93,38 @@ fn a_node_is_configured_and_saves() {
     s.gone(&file);
 }
 
+/// What a node plants in its folder leads nowhere.
+#[test]
+fn nodes_cannot_reach_out() {
+    let s = Sandbox::new();
+    let file = lab(&s, "sly", "sh -c 'touch /booted; sleep 100000'");
+    s.deploy(&file);
+    let secret = s.file("secret", "nobody's business\n");
+    let copies = s.lab_dir().join("kept");
+    let copy = copies.display().to_string();
+    let kept = s.lab_dir().join("clab-sly/r1/conf/startup");
+    for planted in
+        [format!("ln -s {} /conf/startup", secret.display()), "mkfifo /conf/startup".into()]
+    {
+        s.sh(&format!("rm -f {}", kept.display())).ok();
+        s.exec(&file, "r1", &planted).ok();
+        // It is replaced, not followed.
+        s.with("save", &file, &["--copy", &copy]).within(20).run().ok();
+        assert!(kept.symlink_metadata().expect("the file").is_file());
+    }
+    assert_eq!(std::fs::read_to_string(&secret).expect("it"), "nobody's business\n");
+    s.exec(
+        &file,
+        "r1",
+        &format!("rm /conf/startup; mkdir /conf/startup; ln -s {} /conf/other", secret.display()),
+    )
+    .ok();
+    s.with("save", &file, &["--copy", &copy]).within(20).run().code(1).says("save failed");
+    std::fs::remove_dir_all(&copies).expect("remove the copies");
+    std::fs::remove_file(&secret).expect("remove the file");
+    s.gone(&file);
+}
+
 #[test]
 fn what_does_not_get_ready_is_told() {
     let s = Sandbox::new();

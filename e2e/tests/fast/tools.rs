@@ -76,6 +76,11 @@ fn links_by_hand() {
     assert!(up("b", "eth8").stdout.contains("mtu 1400"));
     s.sh("ip -d link show a6").ok().prints("UP");
     s.sh("ip link show a7").ok().prints("master br9");
+    // The kernel's name of this one is another; what stands is left alone.
+    veth("clab-byhand-a:a_very_long_name", "clab-byhand-b:eth9").code(2).says("already");
+    up("b", "eth8");
+    veth("clab-byhand-a:same", "clab-byhand-a:same").code(2).says("already");
+    veth("clab-byhand-a:x", "host:").code(2).says("no end of a link");
     veth("clab-byhand-a:eth5", "clab-byhand-b:eth9").code(2).says("`eth5` already");
     veth("clab-byhand-a", "clab-byhand-b:eth9").code(2).says("NODE:INTERFACE");
     veth("host:x1", "host:x2").code(2).says("node of a lab");

@@ -1,5 +1,6 @@
 //! `netloom events`.
 
+use crate::output::flat;
 use crate::{Global, context, interrupt};
 use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -57,11 +58,10 @@ pub fn run(_: &Global, a: &Arguments) -> Result<u8> {
 }
 
 fn plain(time: &str, h: &Happening) -> String {
-    // One line each, whatever labels hold.
-    let flat = |v: &str| v.replace(|c: char| c.is_control(), " ");
+    // One line each, whatever labels and commands hold.
     let attributes: Vec<String> =
-        h.attributes.iter().map(|(k, v)| format!("{k}={}", flat(v))).collect();
+        h.attributes.iter().map(|(k, v)| format!("{}={}", flat(k), flat(v))).collect();
     let tail =
         if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
-    format!("{time} {} {} {}{tail}", h.what, h.action, h.actor_id)
+    format!("{time} {} {} {}{tail}", h.what, flat(&h.action), h.actor_id)
 }

@@ -6,6 +6,7 @@ use crate::{Global, context, output};
 use anyhow::{Result, anyhow, bail};
 use netloom_engine::{Engine, ExecResult, LabRecord, Selection};
 use netloom_runtime::ExecSpec;
+use netloom_source::SourceError;
 use serde_json::{Map, Value as Json, json};
 use std::io::{IsTerminal, Write};
 
@@ -80,7 +81,8 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
 /// that looks at flags only, all of them.
 fn labs(global: &Global, engine: &Engine) -> Result<Vec<LabRecord>> {
     let named = global.topo.is_some() || global.name.is_some();
-    if !named && (stands_in() || netloom_source::discover(None).is_err()) {
+    let none = || matches!(netloom_source::discover(None), Err(SourceError::NoTopology(_)));
+    if !named && (stands_in() || none()) {
         return Ok(LabRecord::all(&engine.directories)?);
     }
     Ok(vec![context::record(global, engine)?])

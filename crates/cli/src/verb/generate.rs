@@ -57,6 +57,9 @@ pub struct Arguments {
     owner: Option<String>,
 }
 
+/// Most links of a file.
+const MOST: usize = 1_000_000;
+
 #[derive(Serialize)]
 struct File {
     name: String,
@@ -89,6 +92,9 @@ struct Tier {
 /// Generates.
 pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     let Some(name) = global.name.clone() else { bail!("the lab needs a name: give --name") };
+    if name.contains('/') || name.starts_with('.') {
+        bail!("`{name}` is no name of a lab: it becomes the name of a file");
+    }
     let kinds = context::own_kinds()?;
     let text = serde_saphyr::to_string(&clos(&name, &a, &kinds)?)?;
     let path = match (&a.file, a.deploy) {
@@ -97,6 +103,11 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         (None, false) => None,
     };
     match &path {
+        Some(path)
+            if a.file.is_none() && std::fs::read_to_string(path).is_ok_and(|t| t != text) =>
+        {
+            bail!("{} is there already, and is another; name a file with --file", path.display())
+        }
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?
         }
@@ -112,6 +123,10 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
 
 fn clos(name: &str, a: &Arguments, kinds: &Catalogue) -> Result<File> {
     let tiers = a.nodes.iter().map(|t| tier(t, &a.kind, kinds)).collect::<Result<Vec<_>>>()?;
+    let links: usize = tiers.windows(2).map(|p| p[0].count * p[1].count).sum();
+    if links > MOST {
+        bail!("that would be {links} links; at most {MOST} can be asked for");
+    }
     let mut topology =
         Topology { kinds: BTreeMap::new(), nodes: BTreeMap::new(), links: Vec::new() };
     for (key, list) in [("image", &a.image), ("license", &a.license)] {

@@ -10,8 +10,10 @@ use netloom_runtime_docker::{Happened, Which};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How long what a daemon had is taken for what it has, when it tells nothing.
+const STALE: Duration = Duration::from_secs(5);
 /// How long a daemon that does not answer is left alone.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -21,14 +23,21 @@ pub struct Containers {
     sender: Sender<Happened>,
     listening: BTreeSet<(Runs, PathBuf)>,
     states: HashMap<String, ContainerState>,
+    /// What daemons had when they last told anything, by lab.
+    listed: HashMap<(String, Runs), (Instant, Vec<ContainerState>)>,
 }
 
 impl Containers {
     /// Begins to listen to the usual daemons, where there are any, and to those labs are with.
     pub fn listen(engine: &Engine, records: &Records) -> Self {
         let (sender, told) = channel();
-        let mut out =
-            Containers { told, sender, listening: BTreeSet::new(), states: HashMap::new() };
+        let mut out = Containers {
+            told,
+            sender,
+            listening: BTreeSet::new(),
+            states: HashMap::new(),
+            listed: HashMap::new(),
+        };
         for runs in [Runs::Docker, Runs::Podman] {
             if let Ok(socket) = engine.daemons.socket(runs)
                 && socket.exists()
@@ -82,6 +91,7 @@ impl Containers {
     ) -> Running {
         self.listen_to_all(engine, records);
         while let Ok(happened) = self.told.try_recv() {
+            self.listed.clear();
             let mut attributes = happened.attributes;
             attributes.insert("id".into(), happened.id.clone());
             let told =
@@ -95,7 +105,20 @@ impl Containers {
             let names: HashMap<&str, &String> =
                 record.nodes.iter().map(|(short, n)| (n.long_name.as_str(), short)).collect();
             for runs in record.runtimes() {
-                let Ok(list) = runtimes.of(runs).and_then(|r| Ok(r.list()?)) else { continue };
+                // Daemons look at each container, and tell when something happens.
+                let key = (record.name.clone(), runs);
+                let known = self.listed.get(&key).filter(|(when, _)| when.elapsed() < STALE);
+                let list = match known.filter(|_| runs != Runs::Native) {
+                    Some((_, list)) => list.clone(),
+                    None => {
+                        let list = runtimes.of(runs).and_then(|r| Ok(r.list()?));
+                        let Ok(list) = list else { continue };
+                        if runs != Runs::Native {
+                            self.listed.insert(key, (Instant::now(), list.clone()));
+                        }
+                        list
+                    }
+                };
                 for state in list {
                     let Some(short) = names.get(state.name.as_str()) else { continue };
                     if let Some(pid) = state.pid {

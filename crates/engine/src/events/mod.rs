@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often what tells nothing by itself is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Something that happened, in the shape tools for containerlab read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

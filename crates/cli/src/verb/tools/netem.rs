@@ -147,7 +147,7 @@ fn table(list: &[Row]) -> String {
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|(name, found)| {
-            let mut cells = vec![name.clone()];
+            let mut cells = vec![output::flat(name)];
             match found {
                 Some(i) => cells.extend([
                     output::go_time(i.delay),
