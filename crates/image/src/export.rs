@@ -34,9 +34,26 @@ impl Store {
         reference: &Reference,
         out: &mut dyn Write,
     ) -> Result<(), Error> {
+        let write = |config: &str, layers: &[(String, PathBuf)]| {
+            self.write_archive(config, layers, reference, out)
+                .map_err(|e| Error::io("write an archive of", self.root(), e))
+        };
+        self.packed(image, write)?
+    }
+
+    /// Gives the layers of an image packed, base first, each with its digest and in a file that
+    /// goes afterwards, and the configuration that fits them.
+    ///
+    /// # Errors
+    /// When its files cannot be read, or scratch space cannot be written.
+    pub fn packed<T>(
+        &self,
+        image: &Image,
+        with: impl FnOnce(&str, &[(String, PathBuf)]) -> T,
+    ) -> Result<T, Error> {
         let mut work = Work::begin(self)?;
         let scratch = work.directory()?;
-        let failed = |e| Error::io("write an archive of", &scratch, e);
+        let failed = |e| Error::io("pack an image in", &scratch, e);
         fs::create_dir_all(&scratch).map_err(failed)?;
         let mut layers = Vec::new();
         // Base first, as archives have it.
@@ -46,7 +63,7 @@ impl Store {
             layers.push((digest, path));
         }
         let config = self.document(image, &layers)?.to_string();
-        self.write_archive(&config, &layers, reference, out).map_err(failed)
+        Ok(with(&config, &layers))
     }
 
     /// The image's configuration with the digests its layers have now.

@@ -1,11 +1,11 @@
-//! Why an image could not be pulled, and what to do.
+//! Why an image could not be pulled or pushed, and what to do.
 
 use std::io;
 use std::path::PathBuf;
 
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 
-/// An image that could not be pulled. The store is as it was.
+/// An image that could not be pulled or pushed. The store is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The registry has no such image.
@@ -19,6 +19,16 @@ pub enum PullError {
     /// The registry wants to know who asks, or refuses who asks.
     #[error("{place} does not give `{image}` to {who}")]
     Refused {
+        /// The registry asked.
+        place: String,
+        /// The image.
+        image: String,
+        /// Whose credentials were used, and where they are from.
+        who: String,
+    },
+    /// The registry takes nothing from who asks.
+    #[error("{place} does not take `{image}` from {who}")]
+    NotTaken {
         /// The registry asked.
         place: String,
         /// The image.
@@ -88,7 +98,7 @@ impl PullError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unknown { .. } => "check name and tag; private images look like none without a log-in".into(),
-            Self::Refused { place, .. } => format!("log in with `docker login {place}` or `podman login {place}`"),
+            Self::Refused { place, .. } | Self::NotTaken { place, .. } => format!("log in with `docker login {place}` or `podman login {place}`"),
             Self::Unreachable { why, .. } if why.contains("CaUsedAsEndEntity") => {
                 "the registry shows the certificate of an authority as its own; give it one that this authority has signed".into()
             }
@@ -204,7 +214,11 @@ impl Asked {
             OciDistributionError::DigestError(error) => {
                 PullError::Digest { place, image, why: error.to_string() }
             }
-            OciDistributionError::RequestError(error) => self.request(&error),
+            OciDistributionError::RequestError(error) => match error.status().map(|s| s.as_u16()) {
+                Some(401 | 403) => PullError::Refused { place, image, who },
+                Some(404) => PullError::Unknown { place, image },
+                _ => self.request(&error),
+            },
             other => answer(other.to_string()),
         }
     }

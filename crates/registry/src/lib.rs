@@ -1,4 +1,4 @@
-//! Pulls images from OCI and Docker registries into the image store.
+//! Pulls images from OCI and Docker registries into the image store, and pushes them (push.rs).
 //!
 //! ```text
 //! reference ─► places: mirrors, then the registry itself          (places.rs)
@@ -15,8 +15,10 @@ mod download;
 mod error;
 mod places;
 mod pull;
+mod push;
 
 pub use credentials::login;
 pub use error::PullError;
 pub use places::Settings;
 pub use pull::{Progress, pull};
+pub use push::push;

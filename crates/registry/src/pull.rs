@@ -131,21 +131,21 @@ pub fn pull(
 }
 
 /// Ends when the user wants to stop.
-async fn stopped(progress: &dyn Progress) {
+pub(crate) async fn stopped(progress: &dyn Progress) {
     while !progress.stop() {
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// A pull from one place.
-struct Attempt<'a> {
+/// A pull from one place, or a push to it.
+pub(crate) struct Attempt<'a> {
     store: &'a Store,
     reference: &'a Reference,
-    progress: &'a dyn Progress,
-    client: Client,
-    auth: RegistryAuth,
-    image: oci_client::Reference,
-    asked: Asked,
+    pub progress: &'a dyn Progress,
+    pub client: Client,
+    pub auth: RegistryAuth,
+    pub image: oci_client::Reference,
+    pub asked: Asked,
 }
 
 /// A layout with all that was missing, which nobody else works on.
@@ -165,7 +165,7 @@ impl Fetched {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(
+    pub fn new(
         store: &'a Store,
         reference: &'a Reference,
         settings: &Settings,

@@ -94,6 +94,34 @@ fn images_come_from_a_registry() {
     fetch().ok().prints(&image);
     s.netloom(["image", "list"]).run().ok().prints(HOST);
     s.netloom(["image", "tag", &image, "lab/other:2"]).run().ok();
+    // And back, under another name, whole; unless somebody else asks.
+    let copy = format!("{HOST}/lab/copy:3");
+    s.netloom(["image", "tag", &image, &copy]).run().ok();
+    login("wrong");
+    let done = s.netloom(["--plain", "image", "push", &copy]).run().code(1);
+    assert!(
+        done.stderr.contains("does not take `127.0.0.1:5443/lab/copy:3` from `user`"),
+        "{done}"
+    );
+    login("secret");
+    s.netloom(["--plain", "image", "push", &copy]).run().ok().prints("/v2/lab/copy/manifests/");
+    s.netloom(["image", "remove", &copy]).run().ok();
+    s.netloom(["image", "push", &copy]).run().code(1).says("there is no image");
+    s.netloom(["--plain", "image", "pull", &copy]).run().ok();
+    let noise = |name: &str, to: &str| {
+        let script = format!(
+            "skopeo copy --quiet --insecure-policy --src-tls-verify=false \
+                 --src-creds user:secret docker://{HOST}/lab/{name} dir:{to}
+             cd {to} && for f in *; do zcat -f $f | tar -xO --wildcards '*noise' 2> ../{to}.txt
+             done > ../{to}.noise
+             cd .. && wc -c < {to}.noise && sha256sum < {to}.noise"
+        );
+        s.sh(&script).ok().stdout
+    };
+    let one = noise("small:1", "one");
+    assert!(one.starts_with("67108864"), "{one}");
+    assert_eq!(one, noise("copy:3", "two"));
+    s.netloom(["image", "remove", &copy]).run().ok();
     s.netloom(["image", "remove", &image]).run().ok();
     let other = s.netloom(["image", "inspect", "lab/other:2"]).run().ok().json();
     assert_eq!(other[0]["reference"], "docker.io/lab/other:2", "{other}");

@@ -5,7 +5,7 @@ use crate::{context, output};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use netloom_image::{ConfigOverrides, Image, ImportOptions, Reference, Store};
-use netloom_registry::{Progress, Settings, pull};
+use netloom_registry::{Progress, Settings, pull, push};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -23,6 +23,8 @@ pub enum Verb {
     },
     /// Fetch images from their registries.
     Pull(Pull),
+    /// Send images to their registries.
+    Push(Pull),
     /// Give an image another name.
     Tag {
         /// Its name.
@@ -60,7 +62,7 @@ pub enum Verb {
     },
 }
 
-/// Flags of `image pull`.
+/// Flags of `image pull` and `image push`.
 #[derive(clap::Args, Debug)]
 pub struct Pull {
     /// Names of images.
@@ -121,6 +123,7 @@ pub fn run(verb: Verb, plain: bool) -> Result<u8> {
     match verb {
         Verb::Import(a) => import(&store, a)?,
         Verb::Pull(a) => fetch(&store, &a, plain)?,
+        Verb::Push(a) => send(&store, &a, plain)?,
         Verb::Tag { reference: name, name: other } => {
             let image = store.tag(&reference(&name)?, &reference(&other)?).map_err(hinted)?;
             say!("{}", shown(&image));
@@ -181,6 +184,25 @@ fn fetch(store: &Store, a: &Pull, plain: bool) -> Result<()> {
         });
         bar.end();
         show!("{}", shown(&image?));
+    }
+    Ok(())
+}
+
+fn send(store: &Store, a: &Pull, plain: bool) -> Result<()> {
+    let mut settings = Settings::of(&context::environment())?;
+    for name in &a.references {
+        let image = known(store, name)?;
+        let name = reference(name)?;
+        if a.plain_http {
+            settings.plain_http.push(name.registry().to_owned());
+        }
+        let bar = Bytes::new(&name.short(), plain);
+        let address = push(store, &image, &name, &settings, &bar).map_err(|e| match e.hint() {
+            Some(hint) => anyhow!("{e}; {hint}"),
+            None => e.into(),
+        });
+        bar.end();
+        show!("{}\t{}", name.short(), address?);
     }
     Ok(())
 }

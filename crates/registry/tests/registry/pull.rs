@@ -1,14 +1,12 @@
 //! Pulls from Debian's `docker-registry` on loopback.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::Ordering;
 
+use crate::support::{Count, Made, Registry, files, noise, plain};
 use netloom_image::{Image, Reference, Store, host_architecture};
 use netloom_registry::{PullError, Settings, pull};
-use support::{Count, Made, Registry, files, noise, plain};
 
 struct Place {
     registry: Registry,
