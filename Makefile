@@ -3,7 +3,6 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 SHARED ?= ../shared
-IMAGES := target/netloom-images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,7 +22,7 @@ demo: packages ## build everything, deploy the demo lab, prove that it works
 demo-down: ## remove the demo lab
 	cargo run --quiet --locked --package netloom -- destroy -t labs/demo/demo.clab.yml --cleanup
 
-images: packages build ## images of all recipes, in target/netloom-images and in the store
+images: packages build ## images of all recipes, in the store
 	@scripts/images
 
 lint: ## format, clippy

@@ -68,15 +68,7 @@ impl Store {
 
     /// The image's configuration with the digests its layers have now.
     fn document(&self, image: &Image, layers: &[(String, PathBuf)]) -> Result<Value, Error> {
-        let mut document = match &image.id {
-            Some(id) => {
-                let path = self.config_path(id);
-                let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-                serde_json::from_slice(&bytes)
-                    .map_err(|e| Error::io("read", &path, io::Error::other(e)))?
-            }
-            None => json!({}),
-        };
+        let mut document = self.document_of(image)?;
         let ids: Vec<String> =
             layers.iter().map(|(digest, _)| format!("sha256:{digest}")).collect();
         document["rootfs"] = json!({ "type": "layers", "diff_ids": ids });

@@ -21,6 +21,6 @@ pub use image::Image;
 pub use import::{ImportOptions, Imported, SourceKind};
 pub use platform::host_architecture;
 pub use reference::{Reference, ReferenceError};
-pub use store::{Removed, Store};
+pub use store::{Removed, Reserved, Store};
 pub use stream::Limits;
 pub use unpack::{Tally, Unpacked, unpack_layer};

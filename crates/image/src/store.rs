@@ -17,6 +17,7 @@
 mod commit;
 mod index;
 mod lock;
+mod reserve;
 mod sweep;
 mod work;
 
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::commit::{Layer, Pending, Place};
 use self::index::{Index, Record};
 use self::lock::Lock;
+pub use self::reserve::Reserved;
 pub(crate) use self::work::Work;
 use crate::config;
 use crate::digest::Digest;
@@ -287,6 +289,18 @@ impl Store {
 
     pub(crate) fn layer_path(&self, layer: &str) -> PathBuf {
         self.root.join("layers").join(layer)
+    }
+
+    /// The configuration document of an image, as it came; empty for the host itself.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn document_of(&self, image: &Image) -> Result<serde_json::Value, Error> {
+        let Some(id) = &image.id else { return Ok(serde_json::json!({})) };
+        let path = self.config_path(id);
+        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::io("read", &path, std::io::Error::other(e)))
     }
 
     pub(crate) fn config_path(&self, id: &Digest) -> PathBuf {

@@ -1,14 +1,11 @@
 //! A pull: manifest, configuration, layers, then the store's own import.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use netloom_image::{Digest, Image, ImportOptions, Reference, Store};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use netloom_image::{Digest, Image, ImportOptions, Reference, Reserved, Store};
 use oci_client::Client;
 use oci_client::client::ClientConfig;
 use oci_client::secrets::RegistryAuth;
@@ -148,22 +145,6 @@ pub(crate) struct Attempt<'a> {
     pub asked: Asked,
 }
 
-/// A layout with all that was missing, which nobody else works on.
-struct Fetched {
-    folder: PathBuf,
-    lock: PathBuf,
-    _held: Flock<File>,
-}
-
-impl Fetched {
-    /// Removes what was downloaded, and the lock with it: who waits for that looks again.
-    fn forget(&self) {
-        // What stays is removed by `image prune`.
-        let _ = fs::remove_dir_all(&self.folder);
-        let _ = fs::remove_file(&self.lock);
-    }
-}
-
 impl<'a> Attempt<'a> {
     pub fn new(
         store: &'a Store,
@@ -218,7 +199,7 @@ impl<'a> Attempt<'a> {
         self.import(&fetch()?)
     }
 
-    async fn fetch(&self) -> Result<Fetched, PullError> {
+    async fn fetch(&self) -> Result<Reserved, PullError> {
         let (text, digest) = self.manifest(&self.image).await?;
         let (text, digest) = self.leaf(text, digest).await?;
         let image = self.parse(&text)?;
@@ -236,7 +217,7 @@ impl<'a> Attempt<'a> {
             client: &self.client,
             image: &self.image,
             asked: &self.asked,
-            folder: &fetched.folder,
+            folder: fetched.folder(),
             progress: &Silent,
         };
         write(&quiet.whole(&digest), &text)?;
@@ -251,7 +232,7 @@ impl<'a> Attempt<'a> {
             .buffer_unordered(AT_ONCE)
             .try_collect::<Vec<()>>()
             .await?;
-        self.layout(&fetched.folder, &image.media_type, &text, &digest)?;
+        self.layout(fetched.folder(), &image.media_type, &text, &digest)?;
         Ok(fetched)
     }
 
@@ -341,26 +322,17 @@ impl<'a> Attempt<'a> {
     }
 
     /// The folder of this image's downloads, once nobody else works on it.
-    async fn folder(&self, digest: &Digest) -> Result<Fetched, PullError> {
-        let downloads = self.store.downloads();
-        let folder = downloads.join(digest.hex());
-        // Beside the folder, which comes and goes.
-        let path = downloads.join(format!("{}.lock", digest.hex()));
-        let failed = |source| PullError::File { what: "lock", path: path.clone(), source };
-        fs::create_dir_all(&downloads).map_err(failed)?;
-        let lock = loop {
-            let file = File::create(&path).map_err(failed)?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                // Whoever had it may have removed it.
-                Ok(lock) if same(&lock, &path) => break lock,
-                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => tokio::time::sleep(LOOK).await,
-                Err((_, errno)) => return Err(failed(errno.into())),
+    async fn folder(&self, digest: &Digest) -> Result<Reserved, PullError> {
+        let fetched = loop {
+            match self.store.reserve(digest.hex())? {
+                Some(fetched) => break fetched,
+                None => tokio::time::sleep(LOOK).await,
             }
         };
-        let blobs = folder.join("blobs/sha256");
+        let blobs = fetched.folder().join("blobs/sha256");
         let made = fs::create_dir_all(&blobs);
         made.map_err(|source| PullError::File { what: "make", path: blobs, source })?;
-        Ok(Fetched { folder, lock: path, _held: lock })
+        Ok(fetched)
     }
 
     fn layout(
@@ -380,11 +352,11 @@ impl<'a> Attempt<'a> {
         write(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
-    fn import(&self, fetched: &Fetched) -> Result<Image, PullError> {
+    fn import(&self, fetched: &Reserved) -> Result<Image, PullError> {
         self.progress.unpacking();
         let options =
             ImportOptions { reference: Some(self.reference.clone()), ..ImportOptions::default() };
-        let done = self.store.import_as(&fetched.folder, &self.asked.place, &options)?;
+        let done = self.store.import_as(fetched.folder(), &self.asked.place, &options)?;
         fetched.forget();
         done.images.into_iter().next().ok_or_else(|| self.answer("there was no image in it".into()))
     }
@@ -405,12 +377,6 @@ fn rank(manifest: &Descriptor) -> Option<u8> {
         Some(_) => None,
         None => Some(2),
     }
-}
-
-/// Whether a lock is that of the file that stands at a path now.
-fn same(lock: &File, path: &Path) -> bool {
-    let (Ok(held), Ok(there)) = (lock.metadata(), fs::metadata(path)) else { return false };
-    (held.dev(), held.ino()) == (there.dev(), there.ino())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PullError> {

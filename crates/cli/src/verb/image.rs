@@ -21,6 +21,8 @@ pub enum Verb {
         #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
         format: String,
     },
+    /// Build images from recipes: Debian packages, files, links.
+    Build(Build),
     /// Fetch images from their registries.
     Pull(Pull),
     /// Send images to their registries.
@@ -73,6 +75,25 @@ pub struct Pull {
     plain_http: bool,
 }
 
+/// Flags of `image build`.
+#[derive(clap::Args, Debug)]
+pub struct Build {
+    /// Directories with a `recipe.yml` (`docs/images.md`).
+    #[arg(required = true)]
+    recipes: Vec<PathBuf>,
+    /// Debian's archive, or a snapshot of it.
+    #[arg(long, env = "NETLOOM_DEBIAN_MIRROR", value_name = "URL",
+          default_value = netloom_recipe::MIRROR)]
+    mirror: String,
+    /// Build what is here already, too.
+    #[arg(long)]
+    no_cache: bool,
+    /// Time of all files, in seconds since the epoch.
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS",
+          default_value_t = netloom_recipe::EPOCH, hide = true)]
+    epoch: u32,
+}
+
 /// Flags of `image import`.
 #[derive(clap::Args, Debug)]
 pub struct Import {
@@ -122,6 +143,7 @@ pub fn run(verb: Verb, plain: bool) -> Result<u8> {
     let store = Store::open(engine.directories.images()).map_err(hinted)?;
     match verb {
         Verb::Import(a) => import(&store, a)?,
+        Verb::Build(a) => build(&store, a)?,
         Verb::Pull(a) => fetch(&store, &a, plain)?,
         Verb::Push(a) => send(&store, &a, plain)?,
         Verb::Tag { reference: name, name: other } => {
@@ -184,6 +206,20 @@ fn fetch(store: &Store, a: &Pull, plain: bool) -> Result<()> {
         });
         bar.end();
         show!("{}", shown(&image?));
+    }
+    Ok(())
+}
+
+fn build(store: &Store, a: Build) -> Result<()> {
+    let options = netloom_recipe::Options { mirror: a.mirror, epoch: a.epoch, anew: a.no_cache };
+    let say = |line: &str| say!("{line}");
+    let mut builder = netloom_recipe::Builder::new(store, options, &say);
+    for path in &a.recipes {
+        let image = builder.build(path).map_err(|e| match e.hint() {
+            Some(hint) => anyhow!("{e}; {hint}"),
+            None => e.into(),
+        })?;
+        show!("{}", shown(&image));
     }
     Ok(())
 }

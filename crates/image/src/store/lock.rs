@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// A lock held until dropped, or until the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: Flock<File>,
+    file: Flock<File>,
 }
 
 impl Lock {
@@ -27,26 +27,31 @@ impl Lock {
         // Only for the message of whoever waits too long.
         let _ = lock.set_len(0).and_then(|()| lock.rewind());
         let _ = write!(lock, "{}", std::process::id());
-        Ok(Self { _file: lock })
+        Ok(Self { file: lock })
     }
 
     /// The promise that no layer is swept meanwhile.
     pub fn importing(root: &Path) -> Result<Self, Error> {
         let lock = Self::wait(&root.join("importing"), FlockArg::LockSharedNonblock)?;
-        Ok(Self { _file: lock })
+        Ok(Self { file: lock })
     }
 
     /// The right to sweep layers; `None` while any import runs.
     pub fn no_import(root: &Path) -> Result<Option<Self>, Error> {
         let path = root.join("importing");
         let lock = Self::attempt(&path, open(&path)?, FlockArg::LockExclusiveNonblock)?;
-        Ok(lock.ok().map(|file| Self { _file: file }))
+        Ok(lock.ok().map(|file| Self { file }))
     }
 
     /// A lock file of others; `None` while somebody has it.
     pub fn free(path: &Path) -> Result<Option<Self>, Error> {
         let lock = Self::attempt(path, open(path)?, FlockArg::LockExclusiveNonblock)?;
-        Ok(lock.ok().map(|file| Self { _file: file }))
+        Ok(lock.ok().map(|file| Self { file }))
+    }
+
+    /// What the locked file is.
+    pub fn about(&self) -> std::io::Result<std::fs::Metadata> {
+        self.file.metadata()
     }
 
     /// A directory of work in progress; `None` when its owner lives, or it is gone.
@@ -58,7 +63,7 @@ impl Lock {
             Err(error) => return Err(Error::io("open", path, error)),
         };
         let lock = Self::attempt(path, file, FlockArg::LockExclusiveNonblock)?;
-        Ok(lock.ok().map(|file| Self { _file: file }))
+        Ok(lock.ok().map(|file| Self { file }))
     }
 
     fn wait(path: &Path, kind: FlockArg) -> Result<Flock<File>, Error> {
