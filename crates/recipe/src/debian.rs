@@ -38,9 +38,11 @@ pub(crate) fn bootstrap(
     let errors = folder.join("errors");
     let scratch = folder.join("scratch");
     fs::create_dir(&scratch).map_err(Error::io("make", &scratch))?;
-    // Should this program be killed, nobody waits for what the other one makes.
+    // Should this program be killed, nobody waits for what the other one makes; and what that
+    // mounts meanwhile goes with it.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--", "mmdebstrap", "--format=tar"]);
+    command.args(["--pdeathsig", "TERM", "--", "unshare", "--mount", "--"]);
+    command.args(["mmdebstrap", "--format=tar"]);
     command.arg(format!("--variant={}", recipe.variant.word()));
     command.arg(format!("--include={}", recipe.packages.join(",")));
     command.arg("--aptopt=Apt::Install-Recommends \"false\"");
@@ -95,7 +97,7 @@ pub(crate) fn bootstrap(
     }
     let text = fs::read(&errors).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    if text.contains("failed to execute mmdebstrap") {
+    if text.contains("failed to execute") && text.contains("No such file") {
         return Err(Error::Missing { program: "mmdebstrap" });
     }
     Err(Error::Debian { why: reason(&text) })
