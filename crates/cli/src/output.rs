@@ -164,7 +164,8 @@ pub fn node_json(rows: &[NodeRow]) -> Json {
         if r.group.is_empty()
             && let Some(map) = node.as_object_mut()
         {
-            map.remove("group");
+            // The order of the others is what it was.
+            map.shift_remove("group");
         }
         if let Some(list) = labs.entry(r.lab.clone()).or_insert_with(|| json!([])).as_array_mut() {
             list.push(node);

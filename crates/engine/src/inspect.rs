@@ -199,12 +199,21 @@ impl Engine {
         let mut rows: Vec<InterfaceRow> = observe::links_in(&netns)?
             .into_iter()
             .map(|l| InterfaceRow {
-                mac: l.mac.as_ref().map(link::mac_text).unwrap_or_default(),
+                // What has no address has none of zeros.
+                mac: match l.mac {
+                    Some(mac) if mac.iter().any(|byte| *byte != 0) => link::mac_text(&mac),
+                    _ => String::new(),
+                },
                 alias: l.alias.unwrap_or_default(),
                 index: l.index,
                 mtu: l.mtu,
+                state: match (&*l.kind, &*l.name, l.up) {
+                    // Nothing can be plugged in.
+                    ("", "lo", true) => "unknown",
+                    (_, _, true) => "up",
+                    _ => "down",
+                },
                 kind: if l.kind.is_empty() { "device".into() } else { l.kind },
-                state: if l.up { "up" } else { "down" },
                 addresses: l.addresses.iter().map(|a| a.cidr.to_string()).collect(),
                 name: l.name,
             })

@@ -16,6 +16,7 @@ mod outputs;
 mod outside;
 mod podman;
 mod registry;
+mod shapes;
 mod stages;
 mod steps;
 mod tools;

@@ -1,8 +1,9 @@
 //! `netloom deploy`.
 
+use super::planned;
 use crate::exit::{self, Invalid};
 use crate::progress::Progress;
-use crate::say::{say, say_text, show, show_text};
+use crate::say::{say, say_text, show};
 use crate::standin::{self, Level, stands_in};
 use crate::{Global, context, interrupt, output};
 use anyhow::{Context, Result};
@@ -145,13 +146,8 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         if !found.is_empty() {
             say_text(&render(&sources, &found, false));
         }
-        if stands_in() {
-            standin::info("Apply plan", &[]);
-        }
-        match a.format.as_str() {
-            "json" => output::json(&planned)?,
-            _ => show_text(&describe(&planned)),
-        }
+        let known = LabRecord::load(&engine.directories, &lab.name)?.is_some();
+        planned::show(&planned, &lab.name, known, a.format == "json")?;
         return Ok(0);
     }
     interrupt::listen()?;
@@ -193,48 +189,4 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         return Ok(exit::NOT_READY);
     }
     Ok(0)
-}
-
-fn describe(planned: &netloom_engine::Planned) -> String {
-    use std::fmt::Write;
-    let mut out = String::new();
-    let d = &planned.difference;
-    if planned.anew {
-        let _ = writeln!(out, "- everything that is there");
-    }
-    if planned.is_empty() {
-        return "nothing to do\n".into();
-    }
-    if let Some(n) = &planned.network {
-        let subnets: Vec<String> = [n.ipv4.map(|x| x.to_string()), n.ipv6.map(|x| x.to_string())]
-            .into_iter()
-            .flatten()
-            .collect();
-        let _ = writeln!(out, "network {} on bridge {}: {}", n.name, n.bridge, subnets.join(", "));
-    }
-    for link in &d.remove_links {
-        let _ = writeln!(out, "- link {}", link.id);
-    }
-    for node in &d.remove_nodes {
-        let _ = writeln!(out, "- node {node}");
-    }
-    let make: std::collections::HashSet<&str> = d.make_nodes.iter().map(String::as_str).collect();
-    for node in planned.objects.nodes.iter().filter(|n| make.contains(n.name.as_str())) {
-        let addresses: Vec<String> =
-            node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.to_string()).collect();
-        let _ = writeln!(out, "+ node {} as {} {}", node.name, node.long_name, addresses.join(" "));
-    }
-    for link in &d.make_links {
-        let _ = writeln!(out, "+ link {link}");
-    }
-    for node in &d.rebuild {
-        let _ = writeln!(out, "~ node {node}: its container is made anew");
-    }
-    for node in &planned.attach {
-        let _ = writeln!(out, "~ node {node}: its management interface is mended");
-    }
-    for node in &planned.start {
-        let _ = writeln!(out, "> start {node}");
-    }
-    out
 }

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod kind;
 pub mod lifecycle;
 pub mod logs;
+pub mod planned;
 pub mod redeploy;
 pub mod save;
 pub mod shell;

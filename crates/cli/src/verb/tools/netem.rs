@@ -2,7 +2,7 @@
 
 use super::lab;
 use crate::say::show;
-use crate::standin::{Level, info, message};
+use crate::standin::{Level, info, message, stands_in};
 use crate::{Global, context, output};
 use anyhow::{Result, bail};
 use netloom_engine::{Impairment, Made};
@@ -124,9 +124,12 @@ pub fn run(global: &Global, verb: Verb) -> Result<u8> {
         Verb::Show(a) => {
             let list = engine.impairments(lab.as_ref(), &a.node)?;
             match a.format.as_str() {
-                "json" => output::json(
-                    &json!({ &a.node: list.iter().filter_map(as_json).collect::<Json>() }),
-                )?,
+                "json" => {
+                    let impaired: Vec<Json> = list.iter().filter_map(as_json).collect();
+                    // Under the other name, nothing is no list.
+                    let impaired = (!impaired.is_empty() || !stands_in()).then_some(impaired);
+                    output::json(&json!({ &a.node: impaired }))?;
+                }
                 _ => show!("{}", table(&list)),
             }
         }
