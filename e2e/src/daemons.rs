@@ -36,6 +36,9 @@ impl Docker {
     }
 }
 
+/// An ordinary user of a sandbox.
+const USER: u32 = 12_345;
+
 /// Podman's service.
 pub struct Podman {
     /// The service.
@@ -45,7 +48,28 @@ pub struct Podman {
 impl Podman {
     /// Starts it with the small image.
     pub fn start(s: &mut Sandbox) -> Podman {
-        let service = PodmanService::start();
+        Self::of(s, PodmanService::start())
+    }
+
+    /// That of an ordinary user, whom only this sandbox knows.
+    pub fn rootless(s: &mut Sandbox) -> Podman {
+        let user = format!("{USER}:{USER}");
+        for (file, line) in [
+            ("passwd", format!("labuser:x:{user}::/nonexistent:/bin/sh\n")),
+            ("group", format!("labuser:x:{USER}:\n")),
+            ("subuid", "labuser:300000:65536\n".to_owned()),
+            ("subgid", "labuser:300000:65536\n".to_owned()),
+        ] {
+            let place = format!("/etc/{file}");
+            let text = std::fs::read_to_string(&place).unwrap_or_default();
+            let with = s.file(&format!("../{file}"), &(text + &line));
+            s.sh(&format!("[ -e {place} ] || : >{place}; mount --bind {} {place}", with.display()))
+                .ok();
+        }
+        Self::of(s, PodmanService::start_as(USER))
+    }
+
+    fn of(s: &mut Sandbox, service: PodmanService) -> Podman {
         let socket = format!("unix://{}", service.socket().display());
         s.set("CONTAINER_HOST", &socket);
         let archive = archive(s);

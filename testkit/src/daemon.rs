@@ -178,6 +178,11 @@ impl Dockerd {
         self.folder.path().join("docker.sock")
     }
 
+    /// Where it keeps its data.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Ends it and starts it again: its containers end with it, and those that are to be started
     /// always are started again.
     pub fn restart(&mut self) {
@@ -214,12 +219,36 @@ pub struct PodmanService {
 impl PodmanService {
     /// Starts one.
     pub fn start() -> Self {
+        Self::with_user(None)
+    }
+
+    /// Starts that of an ordinary user, who must be known to the system and have subordinate ids.
+    pub fn start_as(user: u32) -> Self {
+        Self::with_user(Some(user))
+    }
+
+    fn with_user(user: Option<u32>) -> Self {
         let folder = folder();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let wrap = folder.path().join("runc");
         fs::write(&wrap, RUNC.replace("RUNTIME", &program("runc"))).expect("write the wrapper");
         fs::set_permissions(&wrap, fs::Permissions::from_mode(0o755)).expect("chmod");
         let mut command = Command::new("podman");
+        if let Some(user) = user {
+            let own = folder.path().join("own");
+            fs::create_dir(&own).expect("make the user's folder");
+            fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).expect("chmod");
+            for path in [folder.path(), &own] {
+                std::os::unix::fs::chown(path, Some(user), Some(user)).expect("chown");
+            }
+            command = Command::new("setpriv");
+            command
+                .args([format!("--reuid={user}"), format!("--regid={user}")])
+                .args(["--clear-groups", "podman"])
+                .env("XDG_RUNTIME_DIR", &own)
+                .env("HOME", &own)
+                .current_dir(&own);
+        }
         command
             .args(["--root", &at("root"), "--runroot", &at("run"), "--tmpdir", &at("tmp")])
             .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"])

@@ -1,5 +1,6 @@
 //! Tables, JSON and CSV on standard output.
 
+use crate::standin::stands_in;
 use anyhow::Result;
 use netloom_engine::{InterfaceRow, NodeRow};
 use serde_json::{Map, Value as Json, json};
@@ -92,11 +93,11 @@ pub struct Columns {
 /// Nodes as a table.
 pub fn node_table(rows: &[NodeRow], columns: Columns) -> String {
     let mut headers = vec!["Name", "Kind/Image", "State", "IPv4/6 Address"];
-    if columns.labs {
-        headers.splice(0..0, ["Topology", "Lab Name"]);
-    }
     if columns.wide {
         headers.insert(0, "Owner");
+    }
+    if columns.labs {
+        headers.splice(0..0, ["Topology", "Lab Name"]);
     }
     let between = if columns.wide { " " } else { "\n" };
     let each = |r: &NodeRow| {
@@ -116,11 +117,11 @@ pub fn node_table(rows: &[NodeRow], columns: Columns) -> String {
             state,
             format!("{}{between}{}", address(&r.ipv4), address(&r.ipv6)),
         ];
-        if columns.labs {
-            cells.splice(0..0, [from_here(&r.topology), r.lab.clone()]);
-        }
         if columns.wide {
             cells.insert(0, r.owner.clone());
+        }
+        if columns.labs {
+            cells.splice(0..0, [from_here(&r.topology), r.lab.clone()]);
         }
         cells
     };
@@ -130,6 +131,9 @@ pub fn node_table(rows: &[NodeRow], columns: Columns) -> String {
 
 /// A path as seen from the working directory.
 fn from_here(path: &str) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
     let here = std::env::current_dir().unwrap_or_default();
     let (mut here, mut there) =
         (here.components().peekable(), std::path::Path::new(path).components().peekable());
@@ -167,7 +171,9 @@ pub fn node_json(rows: &[NodeRow]) -> Json {
             // The order of the others is what it was.
             map.shift_remove("group");
         }
-        if let Some(list) = labs.entry(r.lab.clone()).or_insert_with(|| json!([])).as_array_mut() {
+        // Who is of no lab has a name of its own for that there.
+        let lab = if r.lab.is_empty() { "_unknown_lab_" } else { &r.lab };
+        if let Some(list) = labs.entry(lab.to_owned()).or_insert_with(|| json!([])).as_array_mut() {
             list.push(node);
         }
     }
@@ -213,13 +219,16 @@ fn field(text: &str) -> String {
 
 /// Interfaces of several nodes as a table.
 pub fn interface_table(nodes: &[(String, Vec<InterfaceRow>)]) -> String {
-    let headers =
-        ["Container Name", "Name", "Alias", "MAC", "Index", "MTU", "Type", "State", "Addresses"];
+    let mut headers =
+        vec!["Container Name", "Name", "Alias", "MAC", "Index", "MTU", "Type", "State"];
+    if !stands_in() {
+        headers.push("Addresses");
+    }
     let mut cells = Vec::new();
     for (node, rows) in nodes {
         for r in rows {
             let alias = if r.alias.is_empty() { "N/A" } else { &r.alias };
-            cells.push(vec![
+            let mut row = vec![
                 node.clone(),
                 r.name.clone(),
                 alias.into(),
@@ -228,8 +237,11 @@ pub fn interface_table(nodes: &[(String, Vec<InterfaceRow>)]) -> String {
                 r.mtu.to_string(),
                 r.kind.clone(),
                 r.state.to_string(),
-                r.addresses.join("\n"),
-            ]);
+            ];
+            if !stands_in() {
+                row.push(r.addresses.join("\n"));
+            }
+            cells.push(row);
         }
     }
     table(&headers, &cells, 1)
@@ -243,10 +255,14 @@ pub fn interface_json(nodes: &[(String, Vec<InterfaceRow>)]) -> Json {
             let interfaces: Vec<Json> = rows
                 .iter()
                 .map(|r| {
-                    json!({
+                    let mut row = json!({
                         "name": r.name, "alias": r.alias, "mac": r.mac, "ifindex": r.index,
-                        "mtu": r.mtu, "type": r.kind, "state": r.state, "addresses": r.addresses,
-                    })
+                        "mtu": r.mtu, "type": r.kind, "state": r.state,
+                    });
+                    if !stands_in() {
+                        row["addresses"] = json!(r.addresses);
+                    }
+                    row
                 })
                 .collect();
             json!({"name": name, "interfaces": interfaces})

@@ -25,6 +25,11 @@ pub struct Certificates {
     nodes: BTreeMap<String, Pair>,
 }
 
+/// Whether a node gets a certificate: the file asks for one, or its kind cannot do without.
+fn needs_one(node: &Node) -> bool {
+    node.certificate["issue"] == true || node.kind_data.late.certificate.issue
+}
+
 /// A certificate that a look cannot show: it would be made.
 const TO_BE_MADE: &str = "(made when the lab is deployed)";
 
@@ -41,7 +46,7 @@ impl Certificates {
             .nodes
             .iter()
             .zip(&objects.nodes)
-            .filter(|(n, o)| o.container && n.certificate["issue"] == true)
+            .filter(|(n, o)| o.container && needs_one(n))
             .map(|(n, o)| (n, subject(n, o)))
             .collect();
         if let Err(e) = out.find_authority(lab, options, !wanted.is_empty()) {

@@ -22,7 +22,7 @@ const DEFAULT: &str = "bridge";
 
 /// Whether some node of a lab is to get its leg from Docker.
 pub fn needed(lab: &Lab) -> bool {
-    lab.nodes.iter().any(|n| n.managed() && runs(n).own_namespaces())
+    lab.nodes.iter().any(|n| n.managed() && runs(n).hands_out_legs())
 }
 
 /// A network that Docker has and nobody here has made.
@@ -79,7 +79,7 @@ pub fn check(lab: &Lab, ledger: &Ledger, have: &DaemonNetwork, found: &mut Diagn
         let wished = [node.mgmt_ipv4.is_some(), node.mgmt_ipv6.is_some()];
         let key = fixed.into_iter().zip(wished).find(|(_, w)| *w).map(|(k, _)| k);
         let (what, at) = match key {
-            _ if !runs(node).own_namespaces() => (
+            _ if !runs(node).hands_out_legs() => (
                 format!(
                     "Docker's network `{name}` takes only nodes that Docker runs, not `{}`",
                     node.name

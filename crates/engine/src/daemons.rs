@@ -61,7 +61,7 @@ impl Daemons {
 }
 
 fn program(runs: Runs) -> Result<Program, RuntimeError> {
-    Program::named(runs.word()).ok_or_else(|| RuntimeError::Unsupported {
+    Program::named(runs.program()).ok_or_else(|| RuntimeError::Unsupported {
         what: format!("runtime `{}`", runs.word()),
         why: "it has no daemon".into(),
     })

@@ -202,7 +202,8 @@ impl Engine {
         let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let resolvers = hosts::resolvers(&resolv);
         let bridge = decision.planned.network.as_ref().map(|n| n.bridge.clone());
-        let extra = match daemon_network::needed(lab) {
+        let writes = |n| netloom_plan::runs(n).own_namespaces();
+        let extra = match lab.nodes.iter().any(writes) {
             true => hosts::extra(lab, &decision.planned.objects),
             false => Vec::new(),
         };
@@ -231,7 +232,10 @@ impl Engine {
                 &keys,
                 (&options.home, &options.environment),
             );
-            let rendered = context.and_then(|context| {
+            let rendered = context.and_then(|mut context| {
+                if context.dns.is_empty() {
+                    context.dns = resolvers.clone();
+                }
                 // Of a node in parts the first speaks for all.
                 let other = node.part_of().is_some() && node.shares_namespace_of().is_some();
                 let steps = match options.look || options.skip_post_deploy || other {

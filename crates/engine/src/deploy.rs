@@ -12,7 +12,7 @@ use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
 use crate::{Engine, EngineError, digest, hosts, hostwide, prepare, tunnel};
 use netloom_diag::Diagnostics;
-use netloom_plan::{Difference, NamespaceOf, Network, Objects};
+use netloom_plan::{Attachment, Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -99,6 +99,8 @@ impl Engine {
     ) -> Result<Planned, EngineError> {
         let lab = prepare::filtered(lab, &options.node_filter);
         let lab = prepare::in_parts(&lab, &options.home)?;
+        let record = LabRecord::load(&self.directories, &lab.name)?;
+        let lab = prepare::rootless(&lab, &self.daemons, record.as_ref())?;
         let lab = tunnel::looked_up(&lab);
         self.refuse_foreign(&lab)?;
         self.refuse_filter(&lab, options)?;
@@ -122,6 +124,8 @@ impl Engine {
         need_root("deploying a lab")?;
         let lab = prepare::filtered(lab, &options.node_filter);
         let lab = prepare::in_parts(&lab, &options.home)?;
+        let record = LabRecord::load(&self.directories, &lab.name)?;
+        let lab = prepare::rootless(&lab, &self.daemons, record.as_ref())?;
         let lab = tunnel::looked_up(&lab);
         let _lock = lock_lab(&self.directories, &lab.name)?;
         self.refuse_foreign(&lab)?;
@@ -329,12 +333,45 @@ impl Engine {
                 leg.addresses = chosen.iter().filter_map(|a| a.parse().ok()).collect();
             }
         }
-        let ids = states.into_iter().map(|(name, state)| (name, state.id)).collect();
+        let mut ids: BTreeMap<String, String> =
+            states.into_iter().map(|(name, state)| (name, state.id)).collect();
+        self.lend_addresses(&mut decision, &record, &mut ids)?;
         for complaint in self.write_outputs(lab, &decision, options, &ids)? {
             report.event(Event::Warning(complaint));
         }
+        // They are not the lab's to keep.
+        for node in decision.planned.objects.nodes.iter_mut().filter(|n| n.outside) {
+            node.mgmt = None;
+        }
         self.settle(&decision, &mut record)?;
         Ok(done)
+    }
+
+    /// Where containers of somebody else are reached, as others read of it with the lab's nodes.
+    fn lend_addresses(
+        &self,
+        decision: &mut Decision,
+        record: &LabRecord,
+        ids: &mut BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let Some(runtimes) = self.runtimes(record)? else { return Ok(()) };
+        for node in decision.planned.objects.nodes.iter_mut().filter(|n| n.outside) {
+            let runtime = self.runtime_of(&runtimes, node);
+            let state = runtime.ok().and_then(|r| r.inspect(&node.long_name).ok()).flatten();
+            let Some(state) = state.filter(|s| !s.addresses.is_empty()) else { continue };
+            ids.insert(node.long_name.clone(), state.id);
+            node.mgmt = Some(Attachment {
+                interface: "eth0".into(),
+                port: String::new(),
+                bridge: 0,
+                mac: [0; 6],
+                mtu: 0,
+                addresses: state.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
+                gateways: Vec::new(),
+                self_willed: true,
+            });
+        }
+        Ok(())
     }
 
     /// What the record says before anything is made: all that may be there from now on.

@@ -140,7 +140,13 @@ impl Engine {
                 place.insert(of);
             }
         }
-        let before = vec![Vec::new(); list.len()];
+        // Podman keeps who lends others its namespace.
+        let guests = |owner: &NodeObject| {
+            let lives = NamespaceOf::Node(owner.name.clone());
+            let guest = |i: &usize| list[*i].namespace == lives && list[*i].name != owner.name;
+            (0..list.len()).filter(guest).collect()
+        };
+        let before: Vec<Vec<usize>> = list.iter().map(|owner| guests(owner)).collect();
         let graph = Graph { before: &before, workers, keep_going: true };
         let (failed, _) = schedule::run(&graph, &|| false, &|i| match known[&list[i].runs]
             .remove(&list[i].long_name, true)

@@ -1,6 +1,6 @@
 //! All that is known of a node, in the shape tools for containerlab read.
 
-use crate::inspect::NodeRow;
+use crate::inspect::{NodeRow, age};
 use crate::{LabRecord, NodeRecord};
 use netloom_plan::{NamespaceOf, NodeObject};
 use netloom_runtime::ContainerState;
@@ -13,6 +13,7 @@ pub fn of(
     node: &NodeRecord,
     place: Option<&NodeObject>,
     state: Option<&ContainerState>,
+    now: u64,
 ) -> Json {
     let leg = place.and_then(|p| p.mgmt.as_ref());
     let gateway = |v4: bool| {
@@ -30,7 +31,9 @@ pub fn of(
         _ if leg.is_some() => record.networks.iter().next().cloned().unwrap_or_default(),
         _ => "none".into(),
     };
-    let ports = place.map(|p| p.ports.as_slice()).unwrap_or_default().iter().flat_map(|port| {
+    let mut ports: Vec<_> = place.iter().flat_map(|p| &p.ports).collect();
+    ports.sort_by_key(|p| (&p.protocol, p.port, p.host_port));
+    let ports = ports.into_iter().flat_map(|port| {
         let hosts = match port.host {
             Some(host) => vec![host.to_string()],
             None => vec!["0.0.0.0".into(), "::".into()],
@@ -44,6 +47,13 @@ pub fn of(
             })
         })
     });
+    // With the health beside the time, as `docker ps` has it.
+    let status = match state.and_then(|s| s.started_at.zip(s.health)) {
+        Some((start, health)) if row.state == "running" => {
+            format!("Up {} ({})", age(now.saturating_sub(start)), health.word())
+        }
+        _ => row.status.clone(),
+    };
     let mounts = state.map(|s| s.mounts.as_slice()).unwrap_or_default();
     let mount =
         |(source, target): &(String, String)| json!({ "Source": source, "Destination": target });
@@ -53,7 +63,7 @@ pub fn of(
         "ShortID": row.id.chars().take(12).collect::<String>(),
         "Image": row.image,
         "State": row.state,
-        "Status": row.status,
+        "Status": status,
         "Labels": state.map_or(&node.labels, |s| &s.labels),
         "Pid": row.pid.unwrap_or(0),
         "NetworkName": network,

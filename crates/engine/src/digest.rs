@@ -2,8 +2,8 @@
 
 use crate::spec::BRIDGE_LABEL;
 use netloom_image::Image;
-use netloom_runtime::{ContainerSpec, NetworkNs};
-use netloom_topology::{Lab, NodeFiles};
+use netloom_runtime::ContainerSpec;
+use netloom_topology::{Content, Lab, NodeFiles};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 
@@ -18,12 +18,10 @@ pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles, resolvers: &[S
     spec.labels.remove("clab-owner");
     spec.labels.remove(BRIDGE_LABEL);
     spec.ulimits.clear();
-    if let NetworkNs::Leg(leg) = &mut spec.network {
-        leg.hosts.clear();
-        // The host's own, which change with where it is.
-        if leg.dns_servers == resolvers {
-            leg.dns_servers.clear();
-        }
+    spec.names.hosts.clear();
+    // The host's own, which change with where it is.
+    if spec.names.dns_servers == resolvers {
+        spec.names.dns_servers.clear();
     }
     // Writing to a hasher does not fail.
     let _ = serde_json::to_writer(Sink(&mut hash), &spec);
@@ -33,9 +31,14 @@ pub fn of(spec: &ContainerSpec, image: &Image, files: &NodeFiles, resolvers: &[S
             continue;
         }
         hash.update(format!("{} {:o}", file.path.display(), file.mode));
+        if let Some(owner) = file.owner {
+            hash.update(format!("{owner:?}"));
+        }
         match &file.content {
-            Ok(text) => hash.update(text),
-            Err(from) => hash.update(std::fs::read(from).unwrap_or_default()),
+            Content::Text(text) => hash.update(text),
+            Content::Copy(from) => hash.update(std::fs::read(from).unwrap_or_default()),
+            Content::Link(to) => hash.update(format!("link {}", to.display())),
+            Content::Directory => {}
         }
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()

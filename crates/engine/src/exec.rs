@@ -29,6 +29,11 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether it names nodes in any way.
+    fn names_any(&self) -> bool {
+        !(self.nodes.is_empty() && self.labels.is_empty())
+    }
+
     /// Whether a node is meant.
     pub fn includes(&self, name: &str, node: &crate::NodeRecord) -> bool {
         let named = self.nodes.is_empty() || self.nodes.iter().any(|n| node.is_called(name, n));
@@ -70,6 +75,8 @@ impl Engine {
             .iter()
             .filter(|(name, node)| selection.includes(name, node))
             .filter(|(name, _)| executing.contains(name.as_str()))
+            // In containers of somebody else nothing is run that does not name them.
+            .filter(|(name, _)| selection.names_any() || !places[name.as_str()].outside)
             .collect();
         if let Some(missing) = selection
             .nodes

@@ -3,7 +3,9 @@
 use crate::EngineError;
 use fs_err as fs;
 use netloom_plan::NodeObject;
-use netloom_topology::{Certificate, FileContext, GeneratedFile, Node, NodeFiles, StartupConfig};
+use netloom_topology::{
+    Certificate, Content, FileContext, GeneratedFile, Node, NodeFiles, StartupConfig,
+};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -66,14 +68,45 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
     if file.keep && file.path.exists() {
         return Ok(());
     }
+    if file.content == Content::Directory {
+        fs::create_dir_all(&file.path)?;
+        return of_directory(file).map_err(|e| {
+            let what = format!("folder {}: {e}", file.path.display());
+            EngineError::Io(std::io::Error::new(e.kind(), what))
+        });
+    }
     if let Some(parent) = file.path.parent() {
         fs::create_dir_all(parent)?;
     }
     let text = match &file.content {
-        Ok(text) => text.clone().into_bytes(),
-        Err(from) => fs::read(from)?,
+        Content::Text(text) => text.clone().into_bytes(),
+        Content::Copy(from) => fs::read(from)?,
+        Content::Link(to) => {
+            if std::fs::read_link(&file.path).is_ok_and(|now| now == *to) {
+                return Ok(());
+            }
+            match std::fs::remove_file(&file.path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => return Ok(fs_err::os::unix::fs::symlink(to, &file.path)?),
+            }
+        }
+        Content::Directory => return Ok(()),
     };
-    replace(&file.path, &text, file.mode, None)
+    let Some((user, group)) = file.owner else {
+        return replace(&file.path, &text, file.mode, None);
+    };
+    replace(&file.path, &text, file.mode, None)?;
+    Ok(fs_err::os::unix::fs::lchown(&file.path, Some(user), Some(group))?)
+}
+
+/// Mode and owner of a folder; a link that a node has put in its place is not followed.
+fn of_directory(file: &GeneratedFile) -> std::io::Result<()> {
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
+    let folder = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&file.path)?;
+    if let Some((user, group)) = file.owner {
+        std::os::unix::fs::fchown(&folder, Some(user), Some(group))?;
+    }
+    folder.set_permissions(std::fs::Permissions::from_mode(file.mode))
 }
 
 /// Writes a file beside its place and renames it: a kill half-way leaves nothing that would be kept.

@@ -99,8 +99,8 @@ pub fn look(
                     links_at(&n.namespace).and_then(|l| l.iter().find(|l| l.name == m.interface));
                 let good =
                     inside.is_some_and(|l| l.up && m.addresses.iter().all(|a| has_address(l, a)));
-                // The leg of one that makes its namespace itself is its own affair.
-                !(n.runs.own_namespaces() || (good && ports.contains(&m.port)))
+                // The leg of one that hands out legs itself is its own affair.
+                !(n.runs.hands_out_legs() || (good && ports.contains(&m.port)))
             })
         })
         .map(|n| n.name.clone())

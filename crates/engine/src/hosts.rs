@@ -33,7 +33,7 @@ pub fn extra(lab: &Lab, objects: &Objects) -> Vec<String> {
                 true => node.mgmt_ipv4.is_some(),
                 false => node.mgmt_ipv6.is_some(),
             };
-            let stranger = !object.runs.own_namespaces();
+            let stranger = !object.runs.hands_out_legs();
             if fixed || stranger {
                 out.push(format!("{}:{address}", node.name));
             }

@@ -40,6 +40,8 @@ pub struct NodeRow {
     pub pid: Option<u32>,
     /// How often it was restarted.
     pub restarts: u32,
+    /// Whether it is a container of somebody else.
+    pub outside: bool,
 }
 
 /// An interface as users see it.
@@ -85,7 +87,7 @@ impl Engine {
                 None => None,
             };
             let state = outside.as_ref().or_else(|| states.get(&row.name));
-            out.push(details::of(record, &row, node, place.copied(), state));
+            out.push(details::of(record, &row, node, place.copied(), state, now));
         }
         Ok(out.into())
     }
@@ -147,7 +149,10 @@ impl Engine {
                 name: node.long_name.clone(),
                 node: name.clone(),
                 id: state.map(|s| s.id.clone()).unwrap_or_default(),
-                image: node.image.clone(),
+                image: match (node.image.as_str(), &outside) {
+                    ("", Some(state)) => state.image.clone(),
+                    (image, _) => image.to_owned(),
+                },
                 kind: node.kind.clone(),
                 group: node.group.clone(),
                 state: match (state, away.get(&node.runs)) {
@@ -164,6 +169,7 @@ impl Engine {
                 owner: record.owner.clone(),
                 pid: state.and_then(|s| s.pid),
                 restarts: state.map_or(0, |s| s.restarts),
+                outside: object.outside,
             });
         }
         rows.sort_by(|a, b| a.name.cmp(&b.name));
@@ -233,13 +239,17 @@ fn status(state: Option<&ContainerState>, now: u64) -> String {
         }
         (Status::Exited, _) => {
             let code = state.exit_code.map_or_else(|| "?".into(), |c| c.to_string());
-            format!("Exited ({code})")
+            match state.finished_at {
+                Some(end) => format!("Exited ({code}) {} ago", age(now.saturating_sub(end))),
+                None => format!("Exited ({code})"),
+            }
         }
         (other, _) => other.word().to_string(),
     }
 }
 
-fn age(seconds: u64) -> String {
+/// A time as people say it.
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} seconds"),
         60..3600 => format!("{} minutes", seconds / 60),

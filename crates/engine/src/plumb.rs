@@ -51,7 +51,10 @@ impl Engine {
         let ends = objects.links.iter().flat_map(|l| l.ends());
         let names: BTreeSet<&str> =
             ends.filter(|e| e.namespace == here).map(|e| e.interface.as_str()).collect();
-        let names: Vec<&str> = names.into_iter().collect();
+        // A leg that is ours comes along.
+        let leg = node.mgmt.as_ref().filter(|_| !node.runs.hands_out_legs());
+        let names: Vec<&str> =
+            names.into_iter().chain(leg.map(|leg| leg.interface.as_str())).collect();
         let (mut failures, mut lost, mut stays) = (Vec::new(), Vec::new(), None);
         for from in left.into_iter().chain(moved.then_some(before)) {
             let carried = carry(&from, &new, &names)?;
@@ -135,6 +138,7 @@ fn prepare(
         link::set_up(&mut socket, name)?;
     }
     if let Some(leg) = node.mgmt.as_ref().filter(|m| !m.self_willed)
+        && node.runs.hands_out_legs()
         && let Some(found) = observe::link(&mut socket, &leg.interface)?
         && found.mac != Some(leg.mac)
     {

@@ -6,8 +6,8 @@ use crate::outside::foreign_key;
 use netloom_image::Image;
 use netloom_plan::{NamespaceOf, NodeObject, Runs};
 use netloom_runtime::{
-    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, Leg, NetworkNs, PidNs, PublishedPort,
-    Resources, RestartPolicy, Rootfs, Stdio, Tmpfs, Ulimit,
+    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, Leg, Names, NetworkNs, PidNs,
+    PublishedPort, Resources, RestartPolicy, Rootfs, Stdio, Tmpfs, Ulimit,
 };
 use netloom_topology::{Lab, Node, NodeFiles, absolute, bytes};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub fn bind(lab: &Lab, node: &Node, text: &str, paths: &Paths<'_>) -> Option<Bin
     Some(Bind {
         source: paths.absolute(source),
         target: PathBuf::from(target),
-        read_only: options.split(',').any(|o| o == "ro"),
+        options: options.to_owned(),
         recursive: true,
     })
 }
@@ -101,10 +101,10 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         };
         let source = match runs {
             Runs::Native => paths.directories.volume(&name),
-            Runs::Docker | Runs::Podman => PathBuf::from(&name),
+            Runs::Docker | Runs::Podman | Runs::Rootless => PathBuf::from(&name),
         };
-        let read_only = options.split(',').any(|o| o == "ro");
-        binds.push(Bind { source, target: target.into(), read_only, recursive: true });
+        let options = options.to_owned();
+        binds.push(Bind { source, target: target.into(), options, recursive: true });
     }
     let folder = paths.directories.node(&lab.name, &node.name);
     let mut layers = image.layers.clone();
@@ -118,21 +118,23 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
             binds.push(Bind {
                 source: folder.join(name),
                 target,
-                read_only: false,
+                options: String::new(),
                 recursive: false,
             });
         }
     }
+    let network = network(parts);
     ContainerSpec {
         name: node.long_name.clone(),
         rootfs: match runs {
             Runs::Native => Rootfs::Layers { layers, private: folder.join("root") },
-            Runs::Docker | Runs::Podman => Rootfs::Image {
+            Runs::Docker | Runs::Podman | Runs::Rootless => Rootfs::Image {
                 reference: node.image.clone(),
                 entrypoint: (!node.entrypoint.is_empty()).then(|| words(&node.entrypoint)),
             },
         },
-        network: network(parts),
+        names: names(parts, &network),
+        network,
         pid: match node.pid_mode.as_str() {
             "host" => PidNs::Host,
             mode => match mode.strip_prefix("container:") {
@@ -152,7 +154,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
         hostname: hostname(node).to_string(),
         argv: match runs {
             Runs::Native => argv(node, image),
-            Runs::Docker | Runs::Podman => words(&node.cmd),
+            Runs::Docker | Runs::Podman | Runs::Rootless => words(&node.cmd),
         },
         env: environment(parts),
         cwd: match image.config.working_dir.as_str() {
@@ -229,7 +231,9 @@ fn network(parts: &Parts<'_>) -> NetworkNs {
                 NetworkNs::Container(other.clone())
             }
             NamespaceOf::Foreign { container, .. } => NetworkNs::Container(container.clone()),
-            _ if object.mgmt.is_some() => NetworkNs::Leg(Box::new(leg(parts))),
+            _ if object.mgmt.is_some() && object.runs.hands_out_legs() => {
+                NetworkNs::Leg(Box::new(leg(parts)))
+            }
             _ => NetworkNs::Bare,
         };
     }
@@ -250,7 +254,6 @@ fn leg(parts: &Parts<'_>) -> Leg {
     let addresses = object.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
     let mut aliases = vec![node.name.clone()];
     aliases.extend(node.aliases.iter().filter(|a| **a != node.name).cloned());
-    let dns = node.dns.clone().unwrap_or_default();
     if object.mgmt.as_ref().is_some_and(|m| m.self_willed) {
         // Names are no affair of such a network either.
         aliases.clear();
@@ -271,6 +274,17 @@ fn leg(parts: &Parts<'_>) -> Leg {
                 protocol: p.protocol.clone(),
             })
             .collect(),
+    }
+}
+
+/// Names for a node whose runtime writes them; who shares a namespace shares its owner's.
+fn names(parts: &Parts<'_>, network: &NetworkNs) -> Names {
+    let writes = matches!(network, NetworkNs::Leg(_) | NetworkNs::Host | NetworkNs::Bare);
+    if !(parts.object.runs.own_namespaces() && writes) {
+        return Names::default();
+    }
+    let dns = parts.node.dns.clone().unwrap_or_default();
+    Names {
         dns_servers: match dns.servers.is_empty() {
             true => parts.resolvers.to_vec(),
             false => dns.servers,
@@ -309,7 +323,7 @@ fn environment(parts: &Parts<'_>) -> Vec<(String, String)> {
             ("HOSTNAME".into(), hostname(node).to_string()),
         ]),
         // These know such things themselves.
-        Runs::Docker | Runs::Podman => BTreeMap::new(),
+        Runs::Docker | Runs::Podman | Runs::Rootless => BTreeMap::new(),
     };
     for line in &image.config.env {
         if let Some((k, v)) = line.split_once('=') {

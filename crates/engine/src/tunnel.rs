@@ -1,8 +1,8 @@
 //! Tunnels as topology files write them, for the datapath.
 
 use crate::EngineError;
-use netloom_datapath::Netns;
 use netloom_datapath::link::vxlan::VxlanSpec;
+use netloom_datapath::{Netns, Socket, observe, route};
 use netloom_plan::VxlanParameters;
 use netloom_topology::{Lab, LinkKind, Tunnel};
 use std::borrow::Cow;
@@ -62,6 +62,14 @@ pub fn tunnel_of(kind: &LinkKind) -> Option<&Tunnel> {
         LinkKind::Vxlan { tunnel } | LinkKind::VxlanStitch { tunnel } => Some(tunnel),
         _ => None,
     }
+}
+
+/// What fits into a tunnel on the way to its other end, as long as there is one: the MTU of the
+/// interface on that way without the outer headers (Ethernet 14, UDP 8, VXLAN 8, IP 20 or 40).
+pub fn room(host: &mut Socket, remote: IpAddr) -> Result<Option<u32>, EngineError> {
+    let Some(device) = route::towards(host, remote)? else { return Ok(None) };
+    let headers = if remote.is_ipv4() { 50 } else { 70 };
+    Ok(observe::link(host, &device)?.and_then(|link| link.mtu.checked_sub(headers)))
 }
 
 /// The address of a tunnel's other end.

@@ -3,7 +3,7 @@
 use crate::EngineError;
 use crate::error::Failure;
 use crate::machine::Machine;
-use crate::tunnel::tunnel;
+use crate::tunnel::{room, tunnel};
 use ipnet::IpNet;
 use netloom_datapath::addr;
 use netloom_datapath::link::bridge::{self, BridgeSpec};
@@ -240,7 +240,10 @@ impl Wires<'_> {
             Impl::Vxlan(t) => {
                 let mut spec = tunnel(netns, &link.a.interface, t)?;
                 spec.mac = Some(link.a.mac);
-                spec.mtu = mtu;
+                spec.mtu = match mtu {
+                    Some(mtu) => Some(mtu),
+                    None => room(&mut host, spec.remote)?,
+                };
                 vxlan::ensure(&mut host, &spec)?;
             }
             Impl::VxlanStitch { tunnel: t, device, port } => {
@@ -350,7 +353,7 @@ impl Wires<'_> {
         &self,
         nodes: impl IntoIterator<Item = &'n NodeObject>,
     ) -> Result<(), EngineError> {
-        let ours = nodes.into_iter().filter(|n| !n.runs.own_namespaces());
+        let ours = nodes.into_iter().filter(|n| !n.runs.hands_out_legs());
         let ports: Vec<&str> =
             ours.filter_map(|n| n.mgmt.as_ref()).map(|m| m.port.as_str()).collect();
         if ports.is_empty() {
@@ -393,7 +396,7 @@ impl Wires<'_> {
     ) -> Result<Vec<Failure>, EngineError> {
         let mut list = Vec::new();
         let mut of = Vec::new();
-        for node in nodes.iter().filter(|n| !n.runs.own_namespaces()) {
+        for node in nodes.iter().filter(|n| !n.runs.hands_out_legs()) {
             let Some(at) = &node.mgmt else { continue };
             list.push(MgmtNode {
                 netns: self.netns(&node.namespace)?,
@@ -428,7 +431,7 @@ impl Wires<'_> {
         nodes: &[NodeObject],
     ) -> Result<(), EngineError> {
         let mut list = Vec::new();
-        for node in nodes.iter().filter(|n| !n.runs.own_namespaces()) {
+        for node in nodes.iter().filter(|n| !n.runs.hands_out_legs()) {
             for port in &node.ports {
                 let addresses = node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.addr());
                 let fits = |a: &IpAddr| port.host.is_none_or(|h| h.is_ipv4() == a.is_ipv4());

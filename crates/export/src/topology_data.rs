@@ -1,7 +1,9 @@
 //! `topology-data.json`: the lab as graph viewers and configuration tools read it.
 
-use netloom_plan::{Attachment, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, Objects};
-use netloom_topology::{Lab, Link, Node};
+use netloom_plan::{
+    Attachment, Impl, LinkEnd, LinkObject, NamespaceOf, Network, NodeObject, Objects,
+};
+use netloom_topology::{Lab, Link, LinkEndpoint, Node};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -100,7 +102,7 @@ fn described(
         "kind": node.kind,
         "image": node.image,
         "mgmt-net": "",
-        "mgmt-intf": "",
+        "mgmt-intf": node.kind_data.interfaces.management_alias,
         "mgmt-ipv4-address": v4.0,
         "mgmt-ipv4-prefix-length": v4.1,
         "mgmt-ipv6-address": v6.0,
@@ -114,7 +116,9 @@ fn described(
 /// A port that names no address of the host is open on all of both families.
 fn ports(object: &NodeObject) -> Vec<Value> {
     let mut out = Vec::new();
-    for port in &object.ports {
+    let mut ports: Vec<_> = object.ports.iter().collect();
+    ports.sort_by_key(|p| (&p.protocol, p.port, p.host_port));
+    for port in ports {
         let hosts = match port.host {
             Some(host) => vec![host.to_string()],
             None => vec![IpAddr::from([0u8; 4]).to_string(), IpAddr::from([0u16; 8]).to_string()],
@@ -139,16 +143,36 @@ fn id(link: &Link) -> String {
 }
 
 fn link(object: &LinkObject, written: Option<&Link>, network: Option<&Network>) -> Value {
+    let mut ends: Vec<Value> = object
+        .ends()
+        .enumerate()
+        .map(|(at, end)| {
+            let written = written.and_then(|l| l.endpoints.get(at));
+            endpoint(end, written, network)
+        })
+        .collect();
+    // The network comes first.
+    if object.ends().nth(1).is_some_and(|e| e.node == "mgmt-net") {
+        ends.reverse();
+    }
+    // What has one end here leads to the host, or through it.
+    ends.extend(match &object.how {
+        Impl::Macvlan { parent, .. } => {
+            Some(json!({ "node": "host", "interface": parent, "mac": "" }))
+        }
+        Impl::Vxlan(_) => {
+            Some(json!({ "node": "host", "interface": "", "mac": mac_text(&object.a.mac) }))
+        }
+        Impl::VxlanStitch { device, .. } => {
+            Some(json!({ "node": "host", "interface": device, "mac": mac_text(&object.a.mac) }))
+        }
+        _ => None,
+    });
+    let alone = ends.len() == 1;
     let mut endpoints = Map::new();
-    let names: &[&str] = if object.b.is_some() { &["a", "z"] } else { &["a"] };
-    for ((end, name), at) in object.ends().zip(names).zip(0..) {
-        let vars = written.and_then(|l| l.endpoints.get(at)).map(|e| &e.vars);
-        let peer = match (names.len(), *name) {
-            (1, _) => "dummy",
-            (_, "a") => "z",
-            _ => "a",
-        };
-        endpoints.insert((*name).into(), endpoint(end, vars, peer, network));
+    for (mut end, (name, peer)) in ends.into_iter().zip([("a", "z"), ("z", "a")]) {
+        end["peer"] = json!(if alone { "dummy" } else { peer });
+        endpoints.insert(name.into(), end);
     }
     let mut out = Map::from_iter([("endpoints".to_owned(), Value::Object(endpoints))]);
     if let Some(vars) = written.map(|l| &l.vars).filter(|v| !v.is_null()) {
@@ -161,22 +185,24 @@ fn mac_text(mac: &[u8; 6]) -> String {
     mac.map(|b| format!("{b:02x}")).join(":")
 }
 
-fn endpoint(end: &LinkEnd, vars: Option<&Value>, peer: &str, network: Option<&Network>) -> Value {
+fn endpoint(end: &LinkEnd, written: Option<&LinkEndpoint>, network: Option<&Network>) -> Value {
     let node = match (&end.namespace, end.node.as_str()) {
         (NamespaceOf::Host, "mgmt-net") => network.map_or("mgmt-net", |n| n.bridge.as_str()),
         (_, node) => node,
     };
     let mut out = Map::new();
     out.insert("node".into(), json!(node));
-    out.insert("interface".into(), json!(end.interface));
+    // As it is written, where the kernel knows it by another name.
+    let name = written.map_or(&end.interface, |w| &w.interface);
+    let named = end.altnames.contains(&name.replace('/', "-"));
+    out.insert("interface".into(), json!(if named { name } else { &end.interface }));
     out.insert("mac".into(), json!(mac_text(&end.mac)));
     for address in &end.addresses {
         let family = if address.addr().is_ipv4() { "ipv4" } else { "ipv6" };
         out.insert(family.into(), json!(address.to_string()));
     }
-    if let Some(vars) = vars.filter(|v| !v.is_null()) {
+    if let Some(vars) = written.map(|w| &w.vars).filter(|v| !v.is_null()) {
         out.insert("vars".into(), vars.clone());
     }
-    out.insert("peer".into(), json!(peer));
     Value::Object(out)
 }

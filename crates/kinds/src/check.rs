@@ -32,12 +32,17 @@ pub fn check(kind: &Kind) -> Vec<String> {
         }
     }
     for file in &kind.files {
-        let sources = [&file.content, &file.template, &file.copy].into_iter().flatten().count();
-        if sources != 1 {
+        let texts = [&file.content, &file.template, &file.copy, &file.link];
+        if texts.into_iter().flatten().count() + usize::from(file.directory) != 1 {
             problems.push(format!(
-                "files: `{}` needs exactly one of content, template and copy",
+                "files: `{}` needs exactly one of content, template, copy, link and directory",
                 file.path
             ));
+        }
+        if let Some(owner) = &file.owner
+            && owner_ids(owner).is_none()
+        {
+            problems.push(format!("files: `{}`: owner `{owner}` is not UID:GID", file.path));
         }
         if let Some(mode) = &file.mode
             && u32::from_str_radix(mode, 8).is_err()
@@ -46,6 +51,12 @@ pub fn check(kind: &Kind) -> Vec<String> {
         }
     }
     problems
+}
+
+/// The numbers of `uid:gid`.
+pub fn owner_ids(text: &str) -> Option<(u32, u32)> {
+    let (user, group) = text.split_once(':')?;
+    Some((user.parse().ok()?, group.parse().ok()?))
 }
 
 fn check_sequence(key: &str, seq: &Sequence, problems: &mut Vec<String>) {

@@ -10,7 +10,7 @@ mod schema;
 pub mod step;
 
 pub use catalogue::{Catalogue, KindError};
-pub use check::check;
+pub use check::{check, owner_ids};
 pub use interface::{InterfaceError, Mapped};
 pub use schema::{
     Certificate, Class, Credentials, Defaults, EnvRules, File, Healthcheck, HostNeeds, Interfaces,

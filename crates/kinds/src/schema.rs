@@ -91,6 +91,10 @@ pub struct Kind {
     /// Run after start.
     #[serde(default)]
     pub configure: Option<Sequence>,
+    /// Whether only start-up configurations that are laid over what is there (`.partial` in their
+    /// names) can be given to it.
+    #[serde(default)]
+    pub startup_partial_only: bool,
     /// Where in its folder the node keeps its start-up configuration.
     #[serde(default)]
     pub startup_path: Option<String>,
@@ -164,6 +168,8 @@ pub struct Credentials {
 pub struct Interfaces {
     /// Name of the management interface inside; `eth0` when absent.
     pub management: Option<String>,
+    /// What the vendor calls it.
+    pub management_alias: Option<String>,
     /// Names used as written.
     pub pattern: Option<String>,
     /// Vendor names and what they are called in Linux.
@@ -331,6 +337,12 @@ pub struct File {
     /// A file to copy.
     #[serde(default)]
     pub copy: Option<String>,
+    /// It is a symbolic link, and this is where it leads.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// It is a folder.
+    #[serde(default)]
+    pub directory: bool,
     /// Keep what stands there already.
     #[serde(default)]
     pub keep: bool,

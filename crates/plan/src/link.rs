@@ -8,6 +8,7 @@ use crate::objects::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, Objects,
 use ipnet::IpNet;
 use netloom_kinds::Role;
 use netloom_topology::{EndpointNode, Lab, Link, LinkEndpoint, LinkKind};
+use sha1::{Digest, Sha1};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans the links of a lab.
@@ -31,6 +32,14 @@ pub fn plan_links(
         lab.nodes.iter().filter(|n| runs(n).own_namespaces()).map(|n| n.name.as_str()).collect();
     let context = Context { lab, network, nodes, fleeting };
     lab.links.iter().filter_map(|l| context.link(l, macs)).collect()
+}
+
+/// The name by which containerlab knows an interface for its own: a lab of ours that Docker runs can
+/// be handed over to it.
+fn mark(node: &str, interface: &str) -> String {
+    let sum = Sha1::digest(format!("{node}\0{interface}"));
+    let digits: String = sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("clab-o-{digits}")
 }
 
 struct Context<'a> {
@@ -121,6 +130,10 @@ impl Context<'_> {
             if safe != interface && !altnames.contains(&safe) {
                 altnames.push(safe);
             }
+        }
+        let foreign = matches!(namespace, NamespaceOf::Foreign { .. });
+        if foreign || self.fleeting.contains(word) {
+            altnames.push(mark(word, &interface));
         }
         LinkEnd {
             namespace,

@@ -118,7 +118,7 @@ fn attachment(lab: &Lab, node: &Node, net: &Network, macs: &mut Macs) -> Option<
     let had = reserved.mac.filter(|mac| fits(node, *mac));
     // What Docker would give it, unless the kind wants another.
     let dockers = match reserved.ipv4 {
-        Some(IpAddr::V4(address)) if runs(node).own_namespaces() && oui.is_none() => {
+        Some(IpAddr::V4(address)) if runs(node).hands_out_legs() && oui.is_none() => {
             let [a, b, c, d] = address.octets();
             Some([0x02, 0x42, a, b, c, d])
         }

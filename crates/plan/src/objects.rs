@@ -56,6 +56,9 @@ pub enum Runs {
     Docker,
     /// Podman, in namespaces of ours.
     Podman,
+    /// The Podman of an ordinary user, in namespaces that are that user's.
+    #[serde(rename = "podman-rootless")]
+    Rootless,
 }
 
 impl Runs {
@@ -63,21 +66,37 @@ impl Runs {
     pub fn named(name: &str) -> Option<Runs> {
         match name {
             "" => Some(Runs::Native),
-            _ => [Runs::Native, Runs::Docker, Runs::Podman].into_iter().find(|r| r.word() == name),
+            _ => [Runs::Native, Runs::Docker, Runs::Podman, Runs::Rootless]
+                .into_iter()
+                .find(|r| r.word() == name),
         }
     }
 
-    /// The name users write.
+    /// What it is called. Users write `podman` for both kinds of it.
     pub fn word(self) -> &'static str {
         match self {
             Runs::Native => "native",
             Runs::Docker => "docker",
             Runs::Podman => "podman",
+            Runs::Rootless => "podman-rootless",
         }
     }
 
-    /// Whether it makes the network namespace itself, with the leg in the management network.
+    /// The program that is spoken to.
+    pub fn program(self) -> &'static str {
+        match self {
+            Runs::Rootless => Runs::Podman.word(),
+            other => other.word(),
+        }
+    }
+
+    /// Whether it makes network namespaces itself, anew at every start.
     pub fn own_namespaces(self) -> bool {
+        matches!(self, Runs::Docker | Runs::Rootless)
+    }
+
+    /// Whether legs in the management network are its doing.
+    pub fn hands_out_legs(self) -> bool {
         self == Runs::Docker
     }
 }

@@ -120,8 +120,8 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
                 .iter()
                 .filter(|b| !b.source.as_os_str().is_empty())
                 .map(|b| {
-                    let mode = if b.read_only { ":ro" } else { "" };
-                    format!("{}:{}{mode}", b.source.display(), b.target.display())
+                    let place = format!("{}:{}", b.source.display(), b.target.display());
+                    if b.options.is_empty() { place } else { format!("{place}:{}", b.options) }
                 })
                 .collect::<Vec<_>>(),
         )
@@ -162,10 +162,10 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
         restart_policy: restart(spec.restart).filter(|_| !spec.auto_remove),
         auto_remove: Some(spec.auto_remove),
         port_bindings: leg.filter(|l| !l.ports.is_empty()).map(bindings),
-        dns: leg.and_then(|l| list(&l.dns_servers)),
-        dns_search: leg.and_then(|l| list(&l.dns_search)),
-        dns_options: leg.and_then(|l| list(&l.dns_options)),
-        extra_hosts: leg.and_then(|l| list(&l.hosts)),
+        dns: list(&spec.names.dns_servers),
+        dns_search: list(&spec.names.dns_search),
+        dns_options: list(&spec.names.dns_options),
+        extra_hosts: list(&spec.names.hosts),
         ..HostConfig::default()
     }
 }

@@ -44,6 +44,7 @@ fn bench(args: &[String]) {
             private: base.path().join(format!("private/n{at}")),
         },
         network: NetworkNs::Kept(format!("net{at}")),
+        names: Default::default(),
         pid: PidNs::Private,
         cgroupns: None,
         cgroup_parent: None,

@@ -20,7 +20,7 @@ fn binds() {
     let bind = |source: &std::path::Path, target: &str, read_only| Bind {
         source: source.into(),
         target: target.into(),
-        read_only,
+        options: if read_only { "ro" } else { "" }.into(),
         recursive: true,
     };
     spec.binds = vec![
@@ -59,7 +59,7 @@ fn links_in_the_image_lead_nowhere_outside() {
     let bind = Bind {
         source: lab.image.clone(),
         target: "/data/inner".into(),
-        read_only: true,
+        options: "ro".into(),
         recursive: false,
     };
     spec.binds.push(bind);
@@ -82,7 +82,12 @@ fn a_bind_goes_where_the_images_link_leads() {
     let mut spec = lab.spec("a", "sleep 1000");
     for target in ["/etc/stub.conf", "/etc/far.conf"] {
         let target = target.into();
-        spec.binds.push(Bind { source: source.clone(), target, read_only: true, recursive: false });
+        spec.binds.push(Bind {
+            source: source.clone(),
+            target,
+            options: "ro".into(),
+            recursive: false,
+        });
     }
     lab.up(&spec);
     assert_eq!(
@@ -398,7 +403,12 @@ fn an_init_system_has_a_control_group_of_its_own() {
         let mut spec = lab.spec(name, "");
         spec.privileged = true;
         let target = "/sbin/init".into();
-        spec.binds.push(Bind { source: script.clone(), target, read_only: true, recursive: false });
+        spec.binds.push(Bind {
+            source: script.clone(),
+            target,
+            options: "ro".into(),
+            recursive: false,
+        });
         spec.argv = vec!["/sbin/init".into()];
         lab.up(&spec);
         let all = lab.out(name, "cat /proc/self/cgroup");

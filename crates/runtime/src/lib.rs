@@ -14,8 +14,8 @@ mod state;
 pub use error::RuntimeError;
 pub use exec::{ExecOutput, ExecSpec, LogsRequest};
 pub use spec::{
-    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, Leg, NetworkNs, PidNs, PublishedPort,
-    Resources, RestartPolicy, Rootfs, Stdio, Tmpfs, Ulimit,
+    Bind, CgroupNs, ContainerSpec, Device, Healthcheck, Leg, Names, NetworkNs, PidNs,
+    PublishedPort, Resources, RestartPolicy, Rootfs, Stdio, Tmpfs, Ulimit,
 };
 pub use state::{ContainerState, Health, Status};
 

@@ -15,6 +15,9 @@ pub struct ContainerSpec {
     pub rootfs: Rootfs,
     /// Network namespace to run in.
     pub network: NetworkNs,
+    /// Names it is told; those that are laid into its file system are not here.
+    #[serde(default)]
+    pub names: Names,
     /// Process id namespace.
     pub pid: PidNs,
     /// Control group namespace; the runtime's own choice when `None`.
@@ -140,6 +143,11 @@ pub struct Leg {
     pub aliases: Vec<String>,
     /// Ports of the host that lead to it.
     pub ports: Vec<PublishedPort>,
+}
+
+/// What a runtime that writes the files of names itself writes there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
     /// Name servers.
     pub dns_servers: Vec<String>,
     /// Search domains.
@@ -200,10 +208,18 @@ pub struct Bind {
     pub source: PathBuf,
     /// Absolute path in the container; made when it does not exist.
     pub target: PathBuf,
-    /// Not writable inside.
-    pub read_only: bool,
+    /// Options as users write them, with commas between (`ro`, `rw,z`); nothing is as good as `rw`.
+    /// Those a runtime does not know it ignores.
+    pub options: String,
     /// Sub-mounts of the source come along.
     pub recursive: bool,
+}
+
+impl Bind {
+    /// Whether it is not writable inside.
+    pub fn read_only(&self) -> bool {
+        self.options.split(',').any(|option| option == "ro")
+    }
 }
 
 /// A memory file system in the container.

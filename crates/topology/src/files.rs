@@ -66,8 +66,23 @@ pub struct GeneratedFile {
     pub mode: u32,
     /// Keep what stands there already.
     pub keep: bool,
-    /// Its text, or the file it is copied from.
-    pub content: Result<String, PathBuf>,
+    /// User and group it belongs to, if not who deploys.
+    pub owner: Option<(u32, u32)>,
+    /// What is there.
+    pub content: Content,
+}
+
+/// What is at a place that a kind fills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file with this text.
+    Text(String),
+    /// A copy of this file.
+    Copy(PathBuf),
+    /// A symbolic link.
+    Link(PathBuf),
+    /// A folder.
+    Directory,
 }
 
 /// Everything a kind adds when a node is made.
@@ -103,7 +118,7 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
     for directory in &kind.directories {
         let path = fill(directory)?;
         if !path.is_empty() {
-            out.directories.push(node.dir.join(path));
+            out.directories.push(at(&node.dir, &path));
         }
     }
     for file in &kind.files {
@@ -114,24 +129,33 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
         if file.when.as_deref().map(&fill).transpose()?.is_some_and(|w| w.trim().is_empty()) {
             continue;
         }
-        let default = if file.secret { 0o600 } else { 0o644 };
+        let default = match (file.directory, file.secret) {
+            (true, _) => 0o755,
+            (false, true) => 0o600,
+            (false, false) => 0o644,
+        };
         let mode = file.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok());
         let content = match (&file.content, &file.template, &file.copy) {
-            (Some(text), _, _) => Ok(fill(text)?),
+            (Some(text), _, _) => Content::Text(fill(text)?),
             (None, Some(name), _) => {
                 let text = kind.templates.get(name).ok_or_else(|| {
                     format!("kind `{}`: there is no template `{name}` beside kind.yml", node.kind)
                 })?;
-                Ok(fill(text)?)
+                Content::Text(fill(text)?)
             }
-            (None, None, Some(from)) => Err(PathBuf::from(fill(from)?)),
-            (None, None, None) => continue,
+            (None, None, Some(from)) => Content::Copy(PathBuf::from(fill(from)?)),
+            (None, None, None) => match &file.link {
+                Some(to) => Content::Link(PathBuf::from(fill(to)?)),
+                None if file.directory => Content::Directory,
+                None => continue,
+            },
         };
         out.files.push(GeneratedFile {
-            path: node.dir.join(fill(&file.path)?),
+            path: at(&node.dir, &fill(&file.path)?),
             mode: mode.unwrap_or(default),
             // Only the start-up configuration is enforced; other files stay as users left them.
             keep: file.keep && !(startup && node.enforce_startup_config),
+            owner: file.owner.as_deref().and_then(netloom_kinds::owner_ids),
             content,
         });
     }
@@ -148,6 +172,11 @@ pub fn node_files(lab: &Lab, node: &Node, context: &FileContext) -> Result<NodeF
         }
     }
     Ok(out)
+}
+
+/// A place in a node's folder; `.` is the folder.
+fn at(folder: &Path, path: &str) -> PathBuf {
+    if path == "." { folder.to_path_buf() } else { folder.join(path) }
 }
 
 /// What steps of a node's kind are filled in with. It may hold secrets, and is never shown.

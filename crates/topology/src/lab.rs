@@ -249,6 +249,9 @@ pub struct Node {
     pub aliases: Vec<String>,
     #[serde(skip_serializing_if = "Json::is_null")]
     pub components: Json,
+    /// Of one of several parts of a node: the components of all of them.
+    #[serde(skip)]
+    pub whole: Json,
     pub link_apply_mode: LinkApply,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub position: String,

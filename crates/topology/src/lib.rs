@@ -34,7 +34,9 @@ mod template_data;
 mod verify;
 
 pub use containerlab::to_containerlab;
-pub use files::{Certificate, FileContext, GeneratedFile, NodeFiles, StepData, node_files};
+pub use files::{
+    Certificate, Content, FileContext, GeneratedFile, NodeFiles, StepData, node_files,
+};
 pub use inputs::{Files, Git, Inputs, NoFiles, Overrides, Settings, absolute};
 pub use inventory::{PLATFORM_NAMES, inventories};
 pub use lab::{

@@ -138,6 +138,7 @@ pub fn build(draft: Draft<'_>, common: &Common<'_>, found: &mut Diagnostics) -> 
         credentials: credentials(l, &data),
         aliases: l.list("aliases"),
         components: components(l),
+        whole: Json::Null,
         link_apply_mode: link_apply(&l.text("link-apply-mode"), &data),
         position: l.text("position"),
         origins: BTreeMap::new(),

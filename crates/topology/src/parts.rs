@@ -98,7 +98,11 @@ fn split(
     let whole = Filled::of(node, &template_data::data(node, place, &ends))?;
     let mut out: Vec<Node> = Vec::new();
     for component in components {
-        let mut part = Node { components: Json::Array(vec![component.clone()]), ..node.clone() };
+        let mut part = Node {
+            components: Json::Array(vec![component.clone()]),
+            whole: node.components.clone(),
+            ..node.clone()
+        };
         let data = template_data::data(&part, place, &ends);
         let name = fill(node, &rule.name, &data)?;
         let stem = node.long_name.strip_suffix(&node.name).unwrap_or(&node.long_name);

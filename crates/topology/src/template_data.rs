@@ -103,7 +103,10 @@ pub fn data(node: &Node, place: Place<'_>, ends: &[&LinkEndpoint]) -> Data {
         ("MgmtIPv6Subnet", text(place.mgmt.ipv6_subnet.as_deref().unwrap_or_default())),
         ("NetworkMode", text(&node.network_mode)),
         ("Interfaces", Data::List(interfaces.into())),
-        ("Components", component_data(&node.components)),
+        (
+            "Components",
+            component_data(if node.whole.is_null() { &node.components } else { &node.whole }),
+        ),
         ("Slot", text(slot)),
         ("Component", component),
         ("Extras", json_data(&node.extras)),

@@ -3,7 +3,7 @@
 use netloom_diag::SourceFile;
 use netloom_kinds::Catalogue;
 use netloom_topology::{
-    FileContext, Inputs, Lab, NoFiles, NodeFiles, Overrides, Settings, node_files, resolve,
+    Content, FileContext, Inputs, Lab, NoFiles, NodeFiles, Overrides, Settings, node_files, resolve,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,7 +37,10 @@ fn filled(text: &str) -> Result<String, String> {
     let mut found = files.files.into_iter().filter(|f| f.path.ends_with("flash/startup-config"));
     let file = found.next().expect("a start-up configuration");
     assert!(found.next().is_none(), "one of the two");
-    Ok(file.content.expect("a text"))
+    match file.content {
+        Content::Text(text) => Ok(text),
+        other => panic!("a text was expected: {other:?}"),
+    }
 }
 
 #[test]

@@ -100,3 +100,65 @@ links:
     }
     s.gone(&file);
 }
+
+const ROOTLESS: &str = "
+defaults: {kind: linux, image: 'e2e/busybox:latest', privileged: false, cap-add: [NET_ADMIN, NET_RAW]}
+nodes:
+  p1: {runtime: podman, env: {A: 'b c'}, ports: ['18092:80'], cmd: 'sh -c \"while :; do echo hello | nc -l -p 80; done\"'}
+  p2: {runtime: podman}
+  n1: {}
+  s1: {runtime: podman, network-mode: 'container:p1'}
+links:
+  - type: veth
+    endpoints:
+      - {node: p1, interface: eth1, ipv4: 10.0.0.1/24}
+      - {node: n1, interface: eth1, ipv4: 10.0.0.2/24}
+  - type: veth
+    endpoints:
+      - {node: p1, interface: eth2, ipv4: 10.0.1.1/24}
+      - {node: p2, interface: eth2, ipv4: 10.0.1.2/24}
+";
+
+/// Namespaces are the user's, and new at every start: links and the leg in the management network
+/// are brought there, and brought back.
+#[test]
+fn the_podman_of_an_ordinary_user() {
+    let mut s = Sandbox::new();
+    let p = Podman::rootless(&mut s);
+    let file = s.lab("user", ROOTLESS);
+    s.deploy(&file);
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    let answers = |from: &str, to: &str| {
+        let seen = s.with("exec", &file, &["--node", from, "--cmd", &format!("ping -c1 -W1 {to}")]);
+        seen.run().stdout.contains("1 packets received")
+    };
+    for (from, to) in [("p1", "10.0.0.2"), ("p1", "10.0.1.2"), ("n1", "p2"), ("p2", "n1")] {
+        assert!(answers(from, to), "{from} to {to}");
+    }
+    let pid = podman(&s, &p, "inspect -f {{.State.Pid}} clab-user-p1");
+    let owner = s.sh(&format!("stat -c %u /proc/{}", pid.trim())).ok().stdout;
+    assert_eq!(owner.trim(), "12345");
+    assert!(s.asks(&file, "s1", "ip addr").contains("10.0.0.1/24"));
+    let said = s.sh("busybox nc -w 3 127.0.0.1 18092 </dev/null").ok().stdout.trim().to_owned();
+    assert_eq!(said, "hello");
+    let details = s.with("inspect", &file, &["--details"]).run().ok();
+    assert_eq!(details.json()["user"][0]["Netloom"]["runtime"], "native");
+    assert_eq!(details.json()["user"][1]["Netloom"]["runtime"], "podman-rootless");
+    let neighbour = |command: &str| s.asks(&file, "n1", command);
+    let before = (neighbour("ip addr"), neighbour("ip route"));
+    let leg = s.asks(&file, "p1", "ip -o addr show eth0; ip route show default");
+    // By hand, and by the restart policy.
+    podman(&s, &p, "restart -t 0 clab-user-p1");
+    eventually("the links are back", 10, || answers("p1", "10.0.0.2") && answers("p1", "10.0.1.2"));
+    let pid = podman(&s, &p, "inspect -f {{.State.Pid}} clab-user-p1").trim().parse().unwrap();
+    kill_nine(pid);
+    eventually("another process", 15, || {
+        let now = podman(&s, &p, "inspect -f {{.State.Pid}} clab-user-p1");
+        !["0", &pid.to_string()].contains(&now.trim())
+    });
+    eventually("the links are back", 10, || answers("p1", "10.0.0.2") && answers("n1", "p1"));
+    assert_eq!((neighbour("ip addr"), neighbour("ip route")), before);
+    assert_eq!(s.asks(&file, "p1", "ip -o addr show eth0; ip route show default"), leg);
+    s.gone(&file);
+    assert_eq!(podman(&s, &p, "ps -aq"), "");
+}

@@ -59,7 +59,7 @@ fn binds(b: &Bench<'_>) {
     let bind = |source: &str, target: &str, read_only| Bind {
         source: folder.join(source),
         target: target.into(),
-        read_only,
+        options: if read_only { "ro" } else { "" }.into(),
         recursive: true,
     };
     let mut spec = b.spec("a", "sleep 1000");

@@ -95,6 +95,7 @@ impl Bench<'_> {
         let name = self.name(short);
         let (key, value) = self.fixture.label();
         ContainerSpec {
+            names: Default::default(),
             rootfs: self.fixture.rootfs(&name),
             network: self.fixture.network(&name),
             pid: PidNs::Private,

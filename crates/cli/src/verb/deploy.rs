@@ -129,7 +129,7 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         max_workers: a.max_workers,
         node_filter: a.node_filter,
         keep_failed: a.keep_failed,
-        remake,
+        remake: remake.clone(),
         timeout: global.timeout,
         home: context::home(),
         environment: context::environment().into(),
@@ -162,13 +162,23 @@ pub fn deploy(global: &Global, a: Arguments, remake: Option<DestroyOptions>) -> 
         );
     }
     let progress = Progress::new(global.plain).with_sources(sources.clone());
+    let changes = match stands_in() && known && a.format != "json" && remake.is_none() {
+        true => engine.plan(&lab, &options, &mut Diagnostics::default()).ok(),
+        false => None,
+    };
     let done = match engine.deploy(&lab, &options, &progress) {
         Err(EngineError::Refused(found)) => return Err(Invalid { sources, found }.into()),
         other => other?,
     };
     let record = LabRecord::load(&engine.directories, &lab.name)?
         .ok_or_else(|| EngineError::NoLab(lab.name.clone()))?;
-    let rows = engine.nodes(&record, super::inspect::now())?;
+    let mut rows = engine.nodes(&record, super::inspect::now())?;
+    if stands_in() {
+        rows = super::inspect::as_there(rows, false);
+    }
+    if let Some(changes) = changes {
+        show!("{}", planned::summary(&changes, &lab.name));
+    }
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
         _ => show!("{}", output::node_table(&rows, output::Columns::default())),

@@ -2,6 +2,7 @@
 
 use crate::progress::Progress;
 use crate::say::{say, say_text};
+use crate::standin::stands_in;
 use crate::{Global, context};
 use anyhow::{Result, bail};
 use netloom_engine::{DestroyOptions, EngineError, LabRecord};
@@ -55,7 +56,12 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
             _ => match context::record(global, &engine) {
                 Ok(record) => record.name,
                 // A deploy killed at its very beginning leaves a folder without a record.
-                Err(e) => context::half_made(global, &engine).ok_or(e)?,
+                Err(e) => match context::half_made(global, &engine) {
+                    Some(name) => name,
+                    // What is not there is destroyed, to its scripts.
+                    None if stands_in() && e.downcast_ref().is_some_and(no_lab) => return Ok(0),
+                    None => return Err(e),
+                },
             },
         };
         if !a.node_filter.is_empty() {
@@ -99,6 +105,10 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         }
     }
     Ok(failed.unwrap_or(0))
+}
+
+fn no_lab(e: &EngineError) -> bool {
+    matches!(e, EngineError::NoLab(_))
 }
 
 fn confirmed(names: &[&str]) -> Result<bool> {

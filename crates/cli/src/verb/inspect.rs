@@ -1,9 +1,11 @@
 //! `netloom inspect`.
 
 use crate::say::{say, show};
+use crate::standin::stands_in;
 use crate::{Global, context, output};
 use anyhow::Result;
-use netloom_engine::{Engine, EngineError, LabRecord};
+use netloom_engine::{Engine, LabRecord, NodeRow};
+use serde_json::Value as Json;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Flags of `inspect`.
@@ -53,21 +55,26 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     }
     let records = match a.all {
         true => LabRecord::all(&engine.directories)?,
-        false => match context::record(global, &engine) {
-            Ok(record) => vec![record],
-            Err(e)
-                if matches!(e.downcast_ref(), Some(EngineError::NoLab(_)))
-                    && a.format != "table" =>
-            {
-                Vec::new()
-            }
-            Err(e) => return Err(e),
-        },
+        false => vec![context::record(global, &engine)?],
     };
     if a.details {
         let mut labs = serde_json::Map::new();
         for record in &records {
-            labs.insert(record.name.clone(), engine.details(record, now())?);
+            let mut nodes = engine.details(record, now())?;
+            for node in nodes.as_array_mut().into_iter().flatten().filter(|_| stands_in()) {
+                node.as_object_mut().map(|facts| facts.remove("Netloom"));
+            }
+            if stands_in()
+                && let Some(list) = nodes.as_array_mut()
+            {
+                // Of no lab there, and not looked at with all labs.
+                let outside: Vec<Json> =
+                    list.extract_if(.., |node| node["Labels"]["containerlab"].is_null()).collect();
+                if !(a.all || outside.is_empty()) {
+                    labs.insert("_unknown_lab_".into(), outside.into());
+                }
+            }
+            labs.insert(record.name.clone(), nodes);
         }
         output::json(&labs)?;
         return Ok(0);
@@ -76,6 +83,9 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
     for record in &records {
         rows.extend(engine.nodes(record, now())?);
     }
+    if stands_in() {
+        rows = as_there(rows, a.all);
+    }
     match a.format.as_str() {
         "json" => output::json(&output::node_json(&rows))?,
         "csv" => show!("{}", output::node_csv(&rows)),
@@ -83,6 +93,20 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         _ => show!("{}", output::node_table(&rows, output::Columns { labs: a.all, wide: a.wide })),
     }
     Ok(0)
+}
+
+/// Containers of somebody else are of no lab there, and come first where they are shown at all.
+pub fn as_there(rows: Vec<NodeRow>, all: bool) -> Vec<NodeRow> {
+    let (outside, mut ours): (Vec<NodeRow>, Vec<NodeRow>) =
+        rows.into_iter().partition(|r| r.outside);
+    let of_nobody = |row: NodeRow| NodeRow {
+        lab: String::new(),
+        topology: String::new(),
+        owner: String::new(),
+        ..row
+    };
+    ours.splice(0..0, outside.into_iter().filter(|_| !all).map(of_nobody));
+    ours
 }
 
 fn interfaces(
@@ -98,8 +122,8 @@ fn interfaces(
             nodes.push((name, engine.interfaces(record, &node)?));
         }
         None => {
-            for (name, r) in &record.nodes {
-                nodes.push((r.long_name.clone(), engine.interfaces(record, name)?));
+            for row in engine.nodes(record, now())?.into_iter().filter(|r| !r.outside) {
+                nodes.push((row.name, engine.interfaces(record, &row.node)?));
             }
         }
     }

@@ -8,6 +8,11 @@ use netloom_engine::Planned;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 
+/// What was changed in a lab that was there, as a table for scripts that know the other program.
+pub fn summary(planned: &Planned, lab: &str) -> String {
+    Actions::of(planned, lab, true).table()
+}
+
 /// Shows what would be done; under the other name, as scripts that know it read it.
 pub fn show(planned: &Planned, lab: &str, known: bool, as_json: bool) -> Result<()> {
     if stands_in() {
@@ -50,11 +55,14 @@ impl Actions {
         let only = |a: &BTreeSet<&String>, b: &BTreeSet<&String>| -> Vec<String> {
             a.difference(b).map(|name| (*name).clone()).collect()
         };
+        // Those a new link takes over are not gone.
+        let taken: BTreeSet<&str> = fresh.iter().flat_map(|id| id.split(' ')).collect();
         let ends = d
             .remove_links
             .iter()
             .filter(|link| !fresh.contains(&link.id))
             .flat_map(|link| link.id.split(' '))
+            .filter(|end| !taken.contains(end))
             .filter(|end| {
                 let node = end.split(':').next().unwrap_or_default();
                 !removed.iter().any(|name| *name == node)

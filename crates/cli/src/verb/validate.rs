@@ -2,6 +2,7 @@
 
 use crate::exit::{INVALID, Invalid};
 use crate::say::{say_text, show, show_text};
+use crate::standin::{info, stands_in};
 use crate::{Global, context, output};
 use anyhow::Result;
 use netloom_diag::{render, render_json};
@@ -59,12 +60,12 @@ pub fn run(global: &Global, a: Arguments) -> Result<u8> {
         _ => match done.lab {
             Some(lab) => {
                 say_text(&render(&done.sources, &done.found, color));
-                show!(
-                    "lab {} is valid: {} nodes, {} links",
-                    lab.name,
-                    lab.nodes.len(),
-                    lab.links.len()
-                );
+                let (nodes, links) = (lab.nodes.len(), lab.links.len());
+                let text = format!("lab {} is valid: {nodes} nodes, {links} links", lab.name);
+                match stands_in() {
+                    true => info(&text, &[]),
+                    false => show!("{text}"),
+                }
             }
             None => return Err(Invalid { sources: done.sources, found: done.found }.into()),
         },

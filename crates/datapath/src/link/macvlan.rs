@@ -2,7 +2,7 @@
 
 use netlink_packet_route::link::{InfoData, InfoKind, InfoMacVlan, LinkAttribute, MacVlanMode};
 
-use super::{Comparison, NewLink};
+use super::{Change, Comparison, NewLink};
 use crate::error::Result;
 use crate::netns::Netns;
 use crate::observe::{self, KindData};
@@ -80,7 +80,14 @@ pub fn create(socket: &mut Socket, spec: &MacvlanSpec<'_>) -> Result<()> {
         }
     }
     // Up only when joined: a passthru one changes its parent's address then.
-    link::set_up(&mut Socket::open_in(spec.netns)?, &spec.name)
+    up(&mut Socket::open_in(spec.netns)?, &spec.name)
+}
+
+/// Sets it up, for frames to any address: what runs behind it (VRRP, a bridge) has addresses of its
+/// own.
+fn up(socket: &mut Socket, name: &str) -> Result<()> {
+    let change = Change { up: Some(true), promiscuous: Some(true), ..Change::default() };
+    link::change(socket, name, change)
 }
 
 /// Makes the macvlan unless an equal one is there; says whether anything was
@@ -100,7 +107,7 @@ pub fn ensure(socket: &mut Socket, spec: &MacvlanSpec<'_>) -> Result<bool> {
     comparison.field("MTU", &spec.mtu.unwrap_or(parent.mtu), &found.mtu)?;
     comparison.given("MAC", &spec.mac.map(Some), &found.mac)?;
     if !found.up {
-        link::set_up(&mut inside, &spec.name)?;
+        up(&mut inside, &spec.name)?;
     }
     Ok(!found.up)
 }

@@ -45,6 +45,8 @@ pub struct Change {
     pub master: Option<u32>,
     /// Whether the interface gives itself an IPv6 link-local address.
     pub link_local: Option<bool>,
+    /// Whether it takes frames for any address.
+    pub promiscuous: Option<bool>,
 }
 
 impl Change {
@@ -59,6 +61,10 @@ impl Change {
         if let Some(up) = self.up {
             message.header.change_mask = LinkFlags::Up;
             message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        }
+        if let Some(any) = self.promiscuous {
+            message.header.change_mask |= LinkFlags::Promisc;
+            message.header.flags |= if any { LinkFlags::Promisc } else { LinkFlags::empty() };
         }
         message.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
         message.attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));

@@ -121,12 +121,14 @@ fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut D
     let owner = lab.nodes.iter().find(|n| n.name == other || n.long_name == other);
     let inside = owner.is_some();
     let own = netloom_plan::runs(node).own_namespaces();
-    let shares = owner.is_some_and(|o| netloom_plan::runs(o).own_namespaces());
+    let runs = netloom_plan::runs(node);
+    let shares = owner.is_some_and(|o| netloom_plan::runs(o) == runs);
     let there = situation.others.get(other);
     let shares = shares || there == Some(&Elsewhere::Daemon(netloom_plan::runs(node)));
     if own && !shares && (inside || there.is_some()) {
         let what = format!(
-            "Docker cannot have node `{}` share the network of `{other}`, which it does not run",
+            "{} cannot have node `{}` share the network of `{other}`, which it does not run",
+            if runs == Runs::Docker { "Docker" } else { "Podman" },
             node.name
         );
         found.push(

@@ -44,6 +44,7 @@ impl Lab {
                 private: self.path("private").join(name),
             },
             network: NetworkNs::Host,
+            names: Default::default(),
             pid: PidNs::Private,
             cgroupns: None,
             cgroup_parent: None,

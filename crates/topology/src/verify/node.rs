@@ -1,7 +1,7 @@
 //! One node: commands, sizes, types, names, what excludes each other.
 
 use super::{capability, mounts};
-use crate::lab::{EndpointNode, Lab, Node};
+use crate::lab::{EndpointNode, Lab, Node, StartupConfig};
 use netloom_diag::{Diagnostic, Diagnostics, did_you_mean};
 use netloom_kinds::License;
 
@@ -119,6 +119,17 @@ fn startup(node: &Node, found: &mut Diagnostics) {
         found.push(
             Diagnostic::error("contradiction", "there is no `startup-config` to enforce")
                 .at(at("enforce-startup-config")),
+        );
+    }
+    if kind.startup_partial_only
+        && let Some(StartupConfig::File(path)) = &node.startup_config
+        && !path.to_string_lossy().to_lowercase().contains(".partial")
+    {
+        let what = format!("kind `{}` takes only partial start-up configurations", node.kind);
+        found.push(
+            Diagnostic::error("startup-config", what)
+                .at(at("startup-config"))
+                .hint("name it `NAME.partial.cfg`, if it is what is to be added to the defaults"),
         );
     }
     if kind.license == License::Required && node.license.is_none() {

@@ -7,7 +7,7 @@ use netloom_testkit::busybox;
 use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// The program of stand-in images: it does nothing, whatever it is asked to do.
@@ -16,7 +16,7 @@ const STANDIN: &str = "#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 1000
 /// A sandbox with Docker, set up as the recording machine was.
 pub struct Place {
     sandbox: Sandbox,
-    _docker: Docker,
+    docker: Docker,
     images: BTreeSet<String>,
 }
 
@@ -55,7 +55,7 @@ impl Place {
         fs::create_dir_all(&keys).expect("make the keys' folder");
         s.set("USER", "root");
         let docker = Docker::start(&mut sandbox);
-        Place { sandbox, _docker: docker, images: BTreeSet::new() }
+        Place { sandbox, docker, images: BTreeSet::new() }
     }
 
     /// Deploys, looks, destroys.
@@ -93,11 +93,11 @@ impl Place {
         s.file("license.txt", "00000000-0000-0000-0000-000000000000 FAKE LICENSE\n");
         let name = text.lines().find_map(|l| l.strip_prefix("name:")).context("a lab name")?;
         let file = s.file(&format!("{}.clab.yml", name.trim()), &text);
-        let done = s
-            .with("deploy", &file, &["--plain", "--runtime", "docker", "--skip-post-deploy"])
-            .env("ORACLE_LAB", "from-host")
-            .within(120)
-            .run();
+        // What has no command line to speak to is not waited for.
+        let spoken = case.theirs["fake_cli_received"].as_object().is_some_and(|m| !m.is_empty());
+        let mut flags = vec!["--plain", "--runtime", "docker"];
+        flags.extend((!spoken).then_some("--skip-post-deploy"));
+        let done = s.with("deploy", &file, &flags).env("ORACLE_LAB", "from-host").within(120).run();
         if done.code == 0 {
             // Nobody waits for the authority: it comes a moment later.
             let late = || s.sh("ls clab-*/.tls/ca/ca.pem").code == 0;
@@ -116,8 +116,19 @@ impl Place {
         Ok(ours)
     }
 
+    /// Where it all happens.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// Takes away what a lab of commands has left.
+    pub fn tidy(&self) {
+        let s = &self.sandbox;
+        s.sh("docker rm -f $(docker ps -aq) >/dev/null 2>&1; ip link del br-one; ip link del eth0; true");
+    }
+
     /// Gives Docker the stand-in for an image.
-    fn image(&mut self, container: &Json) -> Result<()> {
+    pub fn image(&mut self, container: &Json) -> Result<()> {
         let name = container["config"]["Image"].as_str().unwrap_or_default().to_owned();
         let config = &container["image_config"];
         let args = &container["path_args"];
@@ -132,6 +143,12 @@ impl Place {
             fs::create_dir_all(program.parent().context("a folder")?)?;
             fs::write(&program, STANDIN)?;
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+            super::received::install(&root)?;
+            fs::create_dir_all(root.join("usr/bin"))?;
+            std::os::unix::fs::symlink("/bin/busybox", root.join("usr/bin/env"))?;
+            fs::copy(&program, root.join("usr/local/bin/nginx"))?;
+            fs::create_dir_all(root.join("etc"))?;
+            fs::write(root.join("etc/os-release"), "ID=standin\n")?;
             let bash = root.join("bin/bash");
             fs::write(&bash, "#!/bin/sh\nexec sh \"$@\"\n")?;
             fs::set_permissions(&bash, fs::Permissions::from_mode(0o755))?;
@@ -157,19 +174,23 @@ impl Place {
         Ok(())
     }
 
-    fn text(&self, text: &str) -> String {
+    pub fn text(&self, text: &str) -> String {
         let topology = self.sandbox.lab_dir().display().to_string();
         let home = self.sandbox.folders()[0].join("home").display().to_string();
-        text.replace(&topology, "$TOPO_DIR").replace(&home, "$HOME")
+        let root = self.docker.daemon.root().display().to_string();
+        text.replace(&topology, "$TOPO_DIR").replace(&home, "$HOME").replace(&root, "$DOCKER_ROOT")
     }
 
-    fn look(&self, theirs: &Map<String, Json>, code: i32) -> Result<Json> {
+    pub fn look(&self, theirs: &Map<String, Json>, code: i32) -> Result<Json> {
         let s = &self.sandbox;
         let names =
             s.run("docker").args(["ps", "-aq", "--filter", "label=containerlab"]).run().ok();
-        let ids: Vec<&str> = names.stdout.lines().collect();
+        let mut ids: Vec<&str> = names.stdout.lines().collect();
+        // Those of nobody's lab that were looked at there.
+        ids.extend(theirs.iter().filter(|(_, t)| t.is_null()).map(|(name, _)| name.as_str()));
         let mut containers = Map::new();
         let mut interfaces = Map::new();
+        let mut received = Map::new();
         if !ids.is_empty() {
             let done = s.run("docker").args(["inspect"]).args(&ids).run().ok();
             let list: Json = serde_json::from_str(&self.text(&done.stdout))?;
@@ -178,14 +199,21 @@ impl Place {
                 let pid = each["State"]["Pid"].as_i64().unwrap_or_default();
                 if pid > 0 {
                     interfaces.insert(name.clone(), self.interfaces(pid)?);
+                    let record = format!("/proc/{pid}/root{}", super::received::RECORD);
+                    if let Ok(text) = fs::read_to_string(record) {
+                        received.insert(name.clone(), text.lines().collect());
+                    }
                 }
-                containers.insert(name.clone(), container(each, theirs.get(&name)));
+                if theirs.get(&name).is_none_or(|t| !t.is_null()) {
+                    containers.insert(name.clone(), container(each, theirs.get(&name)));
+                }
             }
         }
         let mut out = json!({
             "exit_code": code,
             "containers": containers,
             "interfaces": interfaces,
+            "fake_cli_received": received,
         });
         let folder = fs::read_dir(s.lab_dir())?
             .flatten()
@@ -225,6 +253,12 @@ impl Place {
                 "mtu": i["mtu"],
                 "operstate": i["operstate"],
             });
+            let data = &i["linkinfo"]["info_data"];
+            for key in ["id", "learning", "port", "remote", "udp_csum", "mode"] {
+                if !data[key].is_null() && i["linkinfo"]["info_kind"] != "bridge" {
+                    out["data"][key] = data[key].clone();
+                }
+            }
             for key in ["altnames", "ifalias"] {
                 if !i[key].is_null() {
                     out[key] = i[key].clone();
@@ -245,8 +279,20 @@ impl Place {
                 continue;
             }
             let mode = format!("{:o}", metadata.permissions().mode() & 0o7777);
+            let owner = (metadata.uid(), metadata.gid());
+            let mut owned = |mut facts: Json| {
+                if owner != (0, 0) {
+                    facts["owner"] = json!(format!("{}:{}", owner.0, owner.1));
+                }
+                out.insert(name.clone(), facts);
+            };
+            if metadata.is_symlink() {
+                let target = fs::read_link(&path)?.display().to_string();
+                owned(json!({ "mode": mode, "type": "link", "target": target }));
+                continue;
+            }
             if metadata.is_dir() {
-                out.insert(name, json!({ "mode": mode, "type": "dir" }));
+                owned(json!({ "mode": mode, "type": "dir" }));
                 self.walk(base, &path, out)?;
                 continue;
             }
@@ -263,7 +309,7 @@ impl Place {
                 }
                 Err(e) => file["size"] = json!(e.as_bytes().len()),
             }
-            out.insert(name, file);
+            owned(file);
         }
         Ok(())
     }
@@ -319,6 +365,10 @@ fn container(inspected: &Json, theirs: Option<&Json>) -> Json {
             *network = Json::Object(kept);
         }
     }
+    let mut mounts = inspected["Mounts"].clone();
+    for mount in mounts.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+        mount.remove("Driver");
+    }
     let mut config = only("config", &inspected["Config"]);
     if let Some(labels) = config["Labels"].as_object_mut() {
         labels.remove("netloom-spec");
@@ -328,13 +378,14 @@ fn container(inspected: &Json, theirs: Option<&Json>) -> Json {
     json!({
         "config": config,
         "host_config": only("host_config", &inspected["HostConfig"]),
-        "mounts": inspected["Mounts"],
+        "mounts": mounts,
         "name": inspected["Name"].as_str().unwrap_or_default().trim_matches('/'),
         "networks": networks,
         "path_args": words.cloned().collect::<Vec<_>>(),
         "ports": inspected["NetworkSettings"]["Ports"],
         "state": {
             "Error": inspected["State"]["Error"],
+            "Health": inspected["State"]["Health"]["Status"],
             "ExitCode": inspected["State"]["ExitCode"],
             "Status": inspected["State"]["Status"],
         },

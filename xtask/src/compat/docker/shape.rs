@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Parts of a record that are compared.
-const PARTS: [&str; 5] = ["exit_code", "containers", "interfaces", "lab_dir", "ssh_config"];
+const PARTS: [&str; 6] =
+    ["exit_code", "containers", "interfaces", "lab_dir", "ssh_config", "fake_cli_received"];
 
 /// The leaves of a record.
 pub fn fields(record: &Json) -> BTreeMap<String, String> {
@@ -18,6 +19,7 @@ pub fn fields(record: &Json) -> BTreeMap<String, String> {
                 for (node, list) in nodes {
                     for interface in list.as_array().into_iter().flatten() {
                         let name = interface["ifname"].as_str().unwrap_or_default();
+                        let name = super::cli::steady(name);
                         flatten(&format!("interfaces.{node}.{name}"), interface, &mut out);
                     }
                 }
@@ -28,7 +30,22 @@ pub fn fields(record: &Json) -> BTreeMap<String, String> {
                 }
             }
             ("ssh_config", Json::Array(lines)) => hosts(lines, &mut out),
+            ("fake_cli_received", Json::Object(nodes)) => {
+                for (node, lines) in nodes {
+                    let lines: Vec<&str> =
+                        lines.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+                    for order in super::received::orders(&lines) {
+                        out.insert(format!("received.{node}.{order}"), "there".into());
+                    }
+                }
+            }
             (_, value) => flatten(part, value, &mut out),
+        }
+    }
+    for (name, command) in record.as_object().into_iter().flatten() {
+        if let (Some(failed), stdout) = (command.get("failed"), &command["stdout"]) {
+            out.insert(format!("cli.{name}.failed"), failed.to_string());
+            flatten(&format!("cli.{name}.stdout"), stdout, &mut out);
         }
     }
     // What the image brought is no doing of anybody's.
@@ -77,10 +94,49 @@ fn of_file(path: &str, file: &Json, out: &mut BTreeMap<String, String>) {
                 lines.sort_unstable();
                 out.insert(path, lines.join("\n"));
             }
-            "text" => drop(out.insert(path, plain(&text()))),
+            "text" => lines(&path, &plain(&text()), out),
             // It follows from the text.
             "size" => {}
+            "certificate" => certificate(&path, value, out),
             _ => flatten(&path, value, out),
+        }
+    }
+}
+
+/// A configuration by its lines, a script as a whole: comments, empty lines and how far lines are
+/// indented say nothing to a machine.
+fn lines(path: &str, text: &str, out: &mut BTreeMap<String, String>) {
+    let says = |l: &&str| !(l.is_empty() || l.starts_with(['!', '#']) || l.starts_with("echo "));
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(says).collect();
+    if text.starts_with("#!") {
+        out.insert(path.into(), lines.join("\n"));
+        return;
+    }
+    for line in lines {
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        out.insert(format!("{path}.{line}"), "there".into());
+    }
+}
+
+/// A certificate by what it says: `name=value` and `name:` with indented values below.
+fn certificate(path: &str, facts: &Json, out: &mut BTreeMap<String, String>) {
+    for (fact, value) in facts.as_object().into_iter().flatten() {
+        if fact != "text" {
+            flatten(&format!("{path}.{fact}"), value, out);
+            continue;
+        }
+        let mut name = String::new();
+        for line in value.as_array().into_iter().flatten().filter_map(Json::as_str) {
+            if line.starts_with(' ') {
+                let said: &mut String = out.entry(format!("{path}.{name}")).or_default();
+                *said = format!("{said} {}", plain(line.trim())).trim().to_owned();
+            } else if let Some((word, value)) = line.split_once('=') {
+                out.insert(format!("{path}.{word}"), plain(value));
+            } else {
+                name = line.split(':').next().unwrap_or_default().to_owned();
+                let critical = line.ends_with("critical");
+                out.insert(format!("{path}.{name}"), if critical { "critical" } else { "" }.into());
+            }
         }
     }
 }
@@ -123,19 +179,22 @@ fn flatten(path: &str, value: &Json, out: &mut BTreeMap<String, String>) {
         }
         Json::Array(list) if !list.is_empty() => {
             for (i, value) in list.iter().enumerate() {
-                // Mounts are known by their place.
-                let name = match value["Destination"].as_str() {
-                    Some(place) => plain(place),
+                // Mounts are known by their place, others by their names.
+                let names = [&value["Destination"], &value["name"], &value["Names"][0]];
+                let name = match names.into_iter().find_map(Json::as_str) {
+                    Some(name) => plain(name),
                     None => i.to_string(),
                 };
                 flatten(&format!("{path}[{name}]"), value, out);
             }
         }
-        // Missing, empty and zero are the same to the daemon.
-        Json::Null | Json::Bool(false) => {}
-        Json::Number(n) if n.as_f64() == Some(0.0) && !path.ends_with("exit_code") => {}
-        Json::String(s) if s.is_empty() => {}
-        Json::Array(_) => {}
+        // Missing, empty and zero are the same to the daemon, and as good as anything to compare.
+        Json::Null | Json::Bool(false) | Json::Array(_) => {
+            drop(out.insert(path.into(), String::new()))
+        }
+        Json::Number(n) if n.as_f64() == Some(0.0) && !path.ends_with("exit_code") => {
+            out.insert(path.into(), String::new());
+        }
         Json::String(s) => drop(out.insert(path.into(), plain(s))),
         other => drop(out.insert(path.into(), other.to_string())),
     }
@@ -158,13 +217,15 @@ fn words(list: &[&str]) -> String {
 pub fn plain(text: &str) -> String {
     static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         [
-            (r"\b(aa:c1:ab|1a|1c|00:1c:73)(:[0-9a-f]{2})+\b", "$1:<MAC>"),
-            (r"\b(aa:c1:ab|00:1c:73):<MAC>", "$1:<MAC>"),
+            (r"(^|[^:0-9a-f])(aa:c1:ab|1a|1c|00:1c:73)(:[0-9a-f]{2})+\b", "$1$2:<MAC>"),
             (r"\bbr-[0-9a-f]{11,12}\b", "br-<NETID12>"),
             (r"\b[0-9a-f]{64}\b", "<ID64>"),
             (r"\b[0-9a-f]{12}\b", "<ID12>"),
             (r"\bclab-o-(<HEX>|[0-9a-f]+)", "clab-o-<HEX>"),
-            (r"ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( \S+)?", "ssh-$1 <KEY>"),
+            // Salts are random.
+            (r"\$6\$[A-Za-z0-9./]+\$[A-Za-z0-9./]+", "<HASH>"),
+            (r#"ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( [^\s"]+)?"#, "ssh-$1 <KEY>"),
+            (r"\bAAAA[A-Za-z0-9+/=]{16,}", "<KEY>"),
         ]
         .into_iter()
         .map(|(from, to)| (Regex::new(from).expect("a good expression"), to))
