@@ -1,5 +1,6 @@
 //! The labs of the repository, whole: the demo and the seed lab, on images built from Debian.
 
+mod cumulus;
 mod demo;
 mod snat;
 
