@@ -222,6 +222,7 @@ pub fn plain(text: &str) -> String {
             (r"\b[0-9a-f]{64}\b", "<ID64>"),
             (r"\b[0-9a-f]{12}\b", "<ID12>"),
             (r"\bclab-o-(<HEX>|[0-9a-f]+)", "clab-o-<HEX>"),
+            (r"\bMII[A-Za-z0-9+/=]{60,}", "<BASE64 DER>"),
             // Salts are random.
             (r"\$6\$[A-Za-z0-9./]+\$[A-Za-z0-9./]+", "<HASH>"),
             (r#"ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( [^\s"]+)?"#, "ssh-$1 <KEY>"),
