@@ -62,8 +62,12 @@ impl Podman {
         ] {
             let place = format!("/etc/{file}");
             let text = std::fs::read_to_string(&place).unwrap_or_default();
-            let with = s.file(&format!("../{file}"), &(text + &line));
-            s.sh(&format!("[ -e {place} ] || : >{place}; mount --bind {} {place}", with.display()))
+            // Not in the sandbox's folder: what Podman leaves waiting (it keeps who watched a command
+            // for five minutes) would be taken for the lab's.
+            let with = std::env::temp_dir().join(format!("labuser-{}-{file}", std::process::id()));
+            std::fs::write(&with, text + &line).expect("write the user's files");
+            let at = with.display();
+            s.sh(&format!("[ -e {place} ] || : >{place}; mount --bind {at} {place} && rm {at}"))
                 .ok();
         }
         Self::of(s, PodmanService::start_as(USER))

@@ -134,7 +134,9 @@ impl Engine {
         self.fetch_images(&lab, options, report)?;
         self.clear_the_way(&lab, options, report)?;
         let fresh = LabRecord::load(&self.directories, &lab.name)?.is_none();
-        let result = self.deploy_locked(&lab, options, report);
+        let result = self
+            .make_clusters(&lab, options, report)
+            .and_then(|()| self.deploy_locked(&lab, options, report));
         if let Err(e) = &result
             && !matches!(e, EngineError::Refused(_))
         {

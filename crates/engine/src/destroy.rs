@@ -97,6 +97,7 @@ impl Engine {
         tried("quieting the management network", self.quiesce(name, &networks, options));
         tried("links on the host", self.remove_shared_ends(&record, &everything));
         report.event(Event::Phase("removing nodes", everything.nodes.len()));
+        tried("Kubernetes clusters", self.remove_clusters(&record));
         tried("containers of daemons", self.take_back(&record, options));
         tried(
             "the nodes",

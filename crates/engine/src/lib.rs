@@ -11,6 +11,7 @@ mod apply;
 mod beneath;
 mod by_hand;
 mod certificates;
+mod clusters;
 mod daemon_network;
 mod daemons;
 mod decide;

@@ -1,5 +1,6 @@
 //! Containers that are no nodes of the lab: other labs', and those a daemon runs for somebody else.
 
+use crate::clusters;
 use crate::destroy::group;
 use crate::machine::Machine;
 use crate::plumb::opened;
@@ -52,6 +53,18 @@ impl Engine {
                     reached.insert(runs, at);
                     break;
                 }
+            }
+            // A node of a cluster that is made with the lab will be there when links are made.
+            if !others.contains_key(&name)
+                && let Some(cluster) = clusters::will_have(lab, &name)
+            {
+                let runs = clusters::runs(cluster);
+                if let Ok(socket) = self.daemons.socket(runs)
+                    && let Ok(daemon) = self.daemons.at(runs, &socket)
+                {
+                    reached.insert(runs, (socket, daemon));
+                }
+                others.insert(name, Elsewhere::Daemon(runs));
             }
         }
         Ok(())

@@ -47,6 +47,12 @@ pub struct LabRecord {
     /// Sockets of the daemons that run some of its nodes.
     #[serde(default)]
     pub sockets: BTreeMap<Runs, PathBuf>,
+    /// Kubernetes clusters made for it, or about to be.
+    #[serde(default)]
+    pub clusters: BTreeSet<String>,
+    /// What runs the nodes of each.
+    #[serde(default)]
+    pub cluster_runs: BTreeMap<String, Runs>,
     /// Whether the last deploy went through.
     pub complete: bool,
 }
@@ -128,6 +134,8 @@ impl LabRecord {
             uses: BTreeSet::new(),
             names: String::new(),
             sockets: BTreeMap::new(),
+            clusters: BTreeSet::new(),
+            cluster_runs: BTreeMap::new(),
             complete: false,
         }
     }

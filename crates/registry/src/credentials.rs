@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Credentials {
     /// For the client.
     pub auth: RegistryAuth,
+    /// What stands for a password, to be exchanged for a token.
+    pub identity: Option<String>,
     /// `nobody in particular`, or the user's name and where it is from.
     pub who: String,
 }
@@ -63,7 +65,11 @@ pub fn login(reference: &Reference) -> Option<(String, String)> {
 
 fn nobody(why: &str) -> Credentials {
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-    Credentials { auth: RegistryAuth::Anonymous, who: format!("nobody in particular{why}") }
+    Credentials {
+        auth: RegistryAuth::Anonymous,
+        identity: None,
+        who: format!("nobody in particular{why}"),
+    }
 }
 
 fn look(keys: &[String]) -> Credentials {
@@ -78,10 +84,13 @@ fn look(keys: &[String]) -> Credentials {
             match get(key) {
                 Ok(DockerCredential::UsernamePassword(user, password)) => {
                     let who = format!("`{user}` ({from})");
-                    return Credentials { auth: RegistryAuth::Basic(user, password), who };
+                    let auth = RegistryAuth::Basic(user, password);
+                    return Credentials { auth, identity: None, who };
                 }
-                Ok(DockerCredential::IdentityToken(_)) => {
-                    trouble = format!("{from} has an identity token, which is not understood yet");
+                Ok(DockerCredential::IdentityToken(token)) => {
+                    let who = format!("the identity token of {from}");
+                    let auth = RegistryAuth::Anonymous;
+                    return Credentials { auth, identity: Some(token), who };
                 }
                 Err(
                     CredentialRetrievalError::NoCredentialConfigured

@@ -10,6 +10,7 @@
 //! What was downloaded before a pull was ended is there for the next one. Everything is synchronous
 //! outside; inside, one thread drives the requests.
 
+mod ask;
 mod credentials;
 mod download;
 mod error;

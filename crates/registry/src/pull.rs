@@ -8,11 +8,13 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use netloom_image::{Digest, Image, ImportOptions, Reference, Reserved, Store};
 use oci_client::Client;
 use oci_client::client::ClientConfig;
+use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use crate::ask::Host;
 use crate::credentials;
 use crate::download::{Blob, Downloads};
 use crate::error::{Asked, PullError};
@@ -112,8 +114,11 @@ pub fn pull(
         })?;
     let mut last = None;
     for place in settings.places(reference.registry()) {
-        let tried = Attempt::new(store, reference, settings, &place, progress)
-            .and_then(|attempt| attempt.whole(&runtime));
+        let tried =
+            Attempt::new(store, reference, settings, &place, progress).and_then(|mut attempt| {
+                runtime.block_on(attempt.exchange("pull"))?;
+                attempt.whole(&runtime)
+            });
         match tried {
             Ok(image) => return Ok(image),
             Err(e) if e.elsewhere(place.mirror) => last = Some(e.or(last)),
@@ -141,6 +146,10 @@ pub(crate) struct Attempt<'a> {
     pub progress: &'a dyn Progress,
     pub client: Client,
     pub auth: RegistryAuth,
+    /// For requests of our own.
+    pub host: Host,
+    /// What is to be exchanged for a token first.
+    pub identity: Option<String>,
     pub image: oci_client::Reference,
     pub asked: Asked,
 }
@@ -172,8 +181,11 @@ impl<'a> Attempt<'a> {
             who: credentials.who,
             plain: place.plain,
         };
+        let host = Host::new(&place.host, &config)
+            .map_err(|e| asked.failed(OciDistributionError::RequestError(e)))?;
         let client = Client::try_from(config).map_err(|e| asked.failed(e))?;
-        Ok(Attempt { store, reference, progress, client, auth: credentials.auth, image, asked })
+        let (auth, identity) = (credentials.auth, credentials.identity);
+        Ok(Attempt { store, reference, progress, client, auth, host, identity, image, asked })
     }
 
     /// Fetches and imports. What others remove from the store meanwhile is fetched after all; what
@@ -279,15 +291,13 @@ impl<'a> Attempt<'a> {
         image: &oci_client::Reference,
     ) -> Result<(Vec<u8>, Digest), PullError> {
         let accepted: Vec<&str> = INDEXES.into_iter().chain(MANIFESTS).collect();
-        let asked = self.client.pull_manifest_raw(image, &self.auth, &accepted);
-        let (text, _) = tokio::time::timeout(PATIENCE, asked)
-            .await
-            .map_err(|_| PullError::Unreachable {
+        let asked = self.document(image, &accepted, MOST_DOCUMENT);
+        let text =
+            tokio::time::timeout(PATIENCE, asked).await.map_err(|_| PullError::Unreachable {
                 place: self.asked.place.clone(),
                 plain: self.asked.plain,
                 why: format!("it does not answer within {} s", PATIENCE.as_secs()),
-            })?
-            .map_err(|e| self.asked.failed(e))?;
+            })??;
         let digest = Digest::of(&text);
         match image.digest() {
             Some(wanted) if *wanted != digest.to_string() => Err(PullError::Digest {
@@ -295,7 +305,7 @@ impl<'a> Attempt<'a> {
                 image: self.asked.image.clone(),
                 why: format!("the manifest {wanted} came as {digest}"),
             }),
-            _ => Ok((text.to_vec(), digest)),
+            _ => Ok((text, digest)),
         }
     }
 
@@ -361,7 +371,7 @@ impl<'a> Attempt<'a> {
         done.images.into_iter().next().ok_or_else(|| self.answer("there was no image in it".into()))
     }
 
-    fn answer(&self, why: String) -> PullError {
+    pub(crate) fn answer(&self, why: String) -> PullError {
         let Asked { place, image, .. } = self.asked.clone();
         PullError::Answer { place, image, why }
     }

@@ -58,9 +58,10 @@ pub fn push(
     };
     let mut last = None;
     for place in settings.places(reference.registry()).into_iter().filter(|p| !p.mirror) {
-        let attempt = Attempt::new(store, reference, settings, &place, progress)?;
+        let mut attempt = Attempt::new(store, reference, settings, &place, progress)?;
         // Before the work of packing.
-        match work(Box::pin(asked(&attempt))) {
+        let known = runtime.block_on(attempt.exchange("pull,push"));
+        match known.and_then(|()| work(Box::pin(asked(&attempt)))) {
             Ok(_) => {}
             Err(e) if e.elsewhere(false) => {
                 last = Some(e.or(last));

@@ -150,3 +150,80 @@ fn bridges_are_let_through() {
     s.assert_clean();
     drop(daemon);
 }
+
+/// Does with Docker what the program of this name does, as far as a lab sees it.
+const KIND: &str = r#"#!/bin/sh
+echo "$@" >>"$KIND_LOG"
+name=$(echo "$@" | sed -n 's/.*--name \([^ ]*\).*/\1/p')
+case "$1 $2" in
+'get clusters') docker ps -a --filter label=io.x-k8s.kind.cluster --format '{{.Label "io.x-k8s.kind.cluster"}}' | sort -u ;;
+'create cluster')
+    case "$*" in *no-such-image*) echo 'ERROR: failed to create cluster: no image' >&2; exit 1 ;; esac
+    for role in control-plane worker; do
+        docker run -d --network none --name "$name-$role" --label "io.x-k8s.kind.cluster=$name" e2e/busybox:latest sleep infinity >/dev/null || exit 1
+    done ;;
+'delete cluster') docker rm -f $(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$name") >/dev/null 2>&1; true ;;
+esac
+"#;
+
+#[test]
+fn clusters_of_kind() {
+    let mut s = Sandbox::new();
+    let bin = s.folders()[0].join("bin");
+    let program = s.file("../bin/kind", KIND);
+    s.sh(&format!("chmod 755 {}", program.display())).ok();
+    let log = s.lab_dir().join("kind.log");
+    s.set("KIND_LOG", log.display().to_string());
+    let _docker = Docker::start(&mut s);
+    let text = "
+nodes:
+  k1:
+    kind: k8s-kind
+    image: kindest/node:v1.33.1
+    startup-config: \"kind: Cluster\\napiVersion: kind.x-k8s.io/v1alpha4\\n\"
+    extras: {k8s_kind: {deploy: {kubeconfig: k1.conf, wait: 0s}}}
+  k1-worker: {kind: ext-container}
+  n1: {kind: linux, image: 'e2e/busybox:latest'}
+links:
+  - type: veth
+    endpoints:
+      - {node: k1-worker, interface: eth1, ipv4: 10.0.0.1/24}
+      - {node: n1, interface: eth1, ipv4: 10.0.0.2/24}
+";
+    let file = s.lab("kube", text);
+    // Without the program nothing is begun.
+    let refused = s.with("deploy", &file, &["--plain"]).run().code(3);
+    assert!(refused.stderr.contains("`kind` is not installed"), "{}", refused.stderr);
+    s.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    // Nor with something else wrong.
+    let wrong = s
+        .lab("kube", &text.replace("n1:eth1", "x").replace("n1: {kind: linux", "n1: {kind: linus"));
+    s.with("deploy", &wrong, &["--plain"]).run().code(3);
+    let made = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(!made().contains("create"), "{}", made());
+    // One that cannot be made leaves nothing.
+    let wrong = s.lab("kube", &text.replace("kindest/node:v1.33.1", "no-such-image"));
+    let failed = s.with("deploy", &wrong, &["--plain"]).run().code(1);
+    assert!(failed.stderr.contains("failed to create cluster: no image"), "{}", failed.stderr);
+    s.netloom(["inspect", "--name", "kube"]).run().code(4);
+
+    let file = s.lab("kube", text);
+    s.deploy(&file);
+    assert!(
+        made().contains("create cluster --name k1 --image kindest/node:v1.33.1 --config"),
+        "{}",
+        made()
+    );
+    assert!(made().contains("k1.conf --wait 0s"), "{}", made());
+    let pings = || s.asks(&file, "n1", "ping -c1 -W2 10.0.0.1").contains("1 packets received");
+    assert!(pings());
+    s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
+    s.deploy(&file);
+    assert_eq!(made().matches("create cluster --name k1 --image kindest").count(), 1);
+    // A cluster of somebody else is left alone.
+    let other = s.lab("other", &text.replace("k1.conf", "k2.conf"));
+    let refused = s.with("deploy", &other, &["--plain"]).run().code(3);
+    assert!(refused.stderr.contains("is not this lab's"), "{}", refused.stderr);
+    s.gone(&file);
+    assert_eq!(s.run("docker").args(["ps", "-aq"]).run().ok().stdout, "");
+}

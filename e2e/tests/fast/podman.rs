@@ -146,7 +146,7 @@ fn the_podman_of_an_ordinary_user() {
     assert_eq!(details.json()["user"][1]["Netloom"]["runtime"], "podman-rootless");
     let neighbour = |command: &str| s.asks(&file, "n1", command);
     let before = (neighbour("ip addr"), neighbour("ip route"));
-    let leg = s.asks(&file, "p1", "ip -o addr show eth0; ip route show default");
+    let leg = s.asks(&file, "p1", "ip -o -4 addr show eth0; ip route show default");
     // By hand, and by the restart policy.
     podman(&s, &p, "restart -t 0 clab-user-p1");
     eventually("the links are back", 10, || answers("p1", "10.0.0.2") && answers("p1", "10.0.1.2"));
@@ -158,7 +158,7 @@ fn the_podman_of_an_ordinary_user() {
     });
     eventually("the links are back", 10, || answers("p1", "10.0.0.2") && answers("n1", "p1"));
     assert_eq!((neighbour("ip addr"), neighbour("ip route")), before);
-    assert_eq!(s.asks(&file, "p1", "ip -o addr show eth0; ip route show default"), leg);
+    assert_eq!(s.asks(&file, "p1", "ip -o -4 addr show eth0; ip route show default"), leg);
     s.gone(&file);
     assert_eq!(podman(&s, &p, "ps -aq"), "");
 }

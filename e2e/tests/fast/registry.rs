@@ -175,8 +175,11 @@ fn tokens_are_asked_for() {
         .ok();
     let folder = s.lab_dir().join("registry");
     let program = netloom_e2e::binary::root().join("e2e/programs/token-server");
-    let tokens =
-        s.run(program).args(["5001", "ca.crt", "key.pem", "user:secret"]).dir(&folder).start();
+    let tokens = s
+        .run(program)
+        .args(["5001", "ca.crt", "key.pem", "user:secret", "stands-for-it"])
+        .dir(&folder)
+        .start();
     let registry = s.run("docker-registry").args(["serve", "config.yml"]).dir(&folder).start();
     eventually("both answer", 10, || {
         s.sh("bash -c 'exec 3<>/dev/tcp/127.0.0.1/5000 4<>/dev/tcp/127.0.0.1/5001'").code == 0
@@ -200,9 +203,57 @@ fn tokens_are_asked_for() {
         .ok();
     fetch("private/small").ok();
     s.sh("rm -r $HOME/.config").ok();
+    // As who logs in without a password is known.
+    let identity = |token: &str| {
+        s.netloom(["image", "remove", "127.0.0.1:5000/private/small:1"]).run();
+        s.sh(&format!(
+            "mkdir -p $HOME/.docker && printf '{{\"auths\":{{\"127.0.0.1:5000\":{{\"auth\":\"%s\",\"identitytoken\":\"{token}\"}}}}}}' \
+             \"$(printf 00000000-0000-0000-0000-000000000000: | base64)\" > $HOME/.docker/config.json"
+        ))
+        .ok();
+    };
+    identity("stands-for-it");
+    fetch("private/small").ok();
+    s.netloom(["image", "tag", "127.0.0.1:5000/private/small:1", "127.0.0.1:5000/private/new:1"])
+        .run()
+        .ok();
+    s.netloom(["image", "push", "127.0.0.1:5000/private/new:1"]).run().ok();
+    identity("wrong");
+    let done = fetch("private/small").code(1);
+    assert!(done.stderr.contains("the identity token of Docker's configuration"), "{done}");
+    assert!(!done.stderr.contains("wrong"), "{done}");
+    s.sh("rm -r $HOME/.docker").ok();
     for daemon in [tokens, registry] {
         daemon.signal(Signal::SIGKILL);
         daemon.finish();
     }
+    s.assert_clean();
+}
+
+/// A manifest without an end fills no memory.
+#[test]
+fn a_manifest_without_an_end() {
+    let s = Sandbox::new();
+    let program = s.file(
+        "endless.py",
+        "import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        if 'manifests' in self.path:
+            for _ in range(4096):
+                self.wfile.write(b'{' * (1 << 20))
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(('127.0.0.1', 5002), H).serve_forever()
+",
+    );
+    let server = s.run("python3").args([program]).start();
+    eventually("it answers", 10, || s.sh("bash -c 'exec 3<>/dev/tcp/127.0.0.1/5002'").code == 0);
+    let done = s.netloom(["image", "pull", "127.0.0.1:5002/x:1"]).run().code(1);
+    assert!(done.stderr.contains("its manifest has more than"), "{done}");
+    server.signal(Signal::SIGKILL);
+    server.finish();
     s.assert_clean();
 }

@@ -5,6 +5,7 @@ mod host;
 mod links;
 mod needs;
 
+use crate::clusters;
 use crate::image::Images;
 use crate::machine::Machine;
 use crate::record::LabRecord;
@@ -59,6 +60,7 @@ pub fn check(
     links::links(lab, situation, found);
     host::management_bridge(lab, situation, found);
     host::host_programs(lab, found);
+    clusters::check(lab, situation.record, found);
     host::devices(lab, found);
     Ok(out)
 }
@@ -97,13 +99,6 @@ fn role(node: &Node, situation: &Situation<'_>, found: &mut Diagnostics) {
                 );
             }
         }
-        Role::K8sCluster => found.push(
-            Diagnostic::error(
-                "unsupported",
-                "Kubernetes clusters are not made by the native runtime yet",
-            )
-            .at(node.span),
-        ),
         Role::ExtContainer if !situation.others.contains_key(&node.name) => found.push(
             Diagnostic::error(
                 "missing-container",
