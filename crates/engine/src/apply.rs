@@ -204,10 +204,9 @@ impl Apply<'_> {
         }
         let ours: HashMap<&str, &NodeObject> =
             everything.nodes.iter().map(|n| (n.name.as_str(), n)).collect();
-        for name in difference.remove_nodes.iter().chain(&difference.rebuild) {
-            if let Some(object) = ours.get(name.as_str()).filter(|o| o.container) {
-                self.runtimes.of(object.runs)?.remove(&object.long_name, true)?;
-            }
+        let names = difference.remove_nodes.iter().chain(&difference.rebuild);
+        for object in guests_first(names.filter_map(|name| ours.get(name.as_str()).copied())) {
+            self.runtimes.of(object.runs)?.remove(&object.long_name, true)?;
         }
         let gone: Vec<&NodeObject> =
             everything.nodes.iter().filter(|n| difference.remove_nodes.contains(&n.name)).collect();
@@ -224,10 +223,9 @@ impl Apply<'_> {
         // What an ended deploy may have started already is started from the beginning.
         if !record.complete {
             let make: HashSet<&str> = difference.make_nodes.iter().map(String::as_str).collect();
-            for node in &self.decision.planned.objects.nodes {
-                if node.container && make.contains(node.name.as_str()) {
-                    self.runtimes.of(node.runs)?.remove(&node.long_name, true)?;
-                }
+            let nodes = self.decision.planned.objects.nodes.iter();
+            for node in guests_first(nodes.filter(|n| make.contains(n.name.as_str()))) {
+                self.runtimes.of(node.runs)?.remove(&node.long_name, true)?;
             }
         }
         Ok(())
@@ -472,6 +470,13 @@ impl Apply<'_> {
         }
         Ok(out)
     }
+}
+
+/// Containers in the order in which they may be removed: Podman keeps who lends others its namespace.
+pub(crate) fn guests_first<'n>(nodes: impl Iterator<Item = &'n NodeObject>) -> Vec<&'n NodeObject> {
+    let mut out: Vec<&NodeObject> = nodes.filter(|n| n.container).collect();
+    out.sort_by_key(|node| owns_namespace(node));
+    out
 }
 
 /// Whether a node has a namespace of its own.

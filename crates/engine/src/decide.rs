@@ -1,6 +1,7 @@
 //! Observe and plan: everything decided before anything is done.
 
 use crate::certificates::Certificates;
+use crate::clusters;
 use crate::deploy::{DeployOptions, Planned};
 use crate::image::Images;
 use crate::ledger::Ledger;
@@ -91,7 +92,8 @@ impl Engine {
         let paths = Paths { topology, home: &options.home, directories: &self.directories };
         let record_ref = record.as_ref();
         let mut reached = self.reach(lab, record_ref, found);
-        self.find_outside(lab, &mut others, &mut reached)?;
+        self.find_outside(lab, record_ref, &mut others, &mut reached)?;
+        self.check_clusters(lab, record_ref, found);
         let situation = Situation {
             machine: &machine,
             ledger,
@@ -143,6 +145,7 @@ impl Engine {
         circles(lab, &objects, found);
         let mut decision = Decision {
             planned: Planned {
+                clusters: clusters::of(lab).map(|n| n.name.clone()).collect(),
                 network,
                 objects,
                 difference: Difference::default(),

@@ -62,6 +62,9 @@ pub struct Planned {
     pub publish: bool,
     /// Whether the lab that is there is unmade first.
     pub anew: bool,
+    /// Nodes that are Kubernetes clusters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
 }
 
 impl Planned {
@@ -137,8 +140,9 @@ impl Engine {
         let result = self
             .make_clusters(&lab, options, report)
             .and_then(|()| self.deploy_locked(&lab, options, report));
+        // What was refused was not begun, unless it was refused after its clusters were made.
         if let Err(e) = &result
-            && !matches!(e, EngineError::Refused(_))
+            && (fresh || !matches!(e, EngineError::Refused(_)))
         {
             match LabRecord::load(&self.directories, &lab.name)? {
                 Some(_) => self.after_failure(&lab.name, fresh, made_here, options, report),
@@ -457,7 +461,11 @@ impl Engine {
     }
 
     /// Namespaces that other labs live in stay.
-    fn refuse_removing_used(&self, lab: &Lab, decision: &Decision) -> Result<(), EngineError> {
+    pub(crate) fn refuse_removing_used(
+        &self,
+        lab: &Lab,
+        decision: &Decision,
+    ) -> Result<(), EngineError> {
         let gone = &decision.planned.difference.remove_nodes;
         let gone: HashSet<&str> = gone.iter().map(String::as_str).collect();
         self.refuse_if_lived_in(&lab.name, &gone)

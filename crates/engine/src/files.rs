@@ -85,18 +85,17 @@ fn write_one(file: &GeneratedFile) -> Result<(), EngineError> {
             if std::fs::read_link(&file.path).is_ok_and(|now| now == *to) {
                 return Ok(());
             }
-            match std::fs::remove_file(&file.path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-                _ => return Ok(fs_err::os::unix::fs::symlink(to, &file.path)?),
+            // Earlier versions made folders of some; what they hold was generated too.
+            match fs::symlink_metadata(&file.path) {
+                Ok(there) if there.is_dir() => fs::remove_dir_all(&file.path)?,
+                Ok(_) => fs::remove_file(&file.path)?,
+                Err(_) => {}
             }
+            return Ok(fs_err::os::unix::fs::symlink(to, &file.path)?);
         }
         Content::Directory => return Ok(()),
     };
-    let Some((user, group)) = file.owner else {
-        return replace(&file.path, &text, file.mode, None);
-    };
-    replace(&file.path, &text, file.mode, None)?;
-    Ok(fs_err::os::unix::fs::lchown(&file.path, Some(user), Some(group))?)
+    replace_as(&file.path, &text, file.mode, file.owner)
 }
 
 /// Mode and owner of a folder; a link that a node has put in its place is not followed.
@@ -117,6 +116,15 @@ pub fn replace(
     mode: u32,
     owner: Option<&std::fs::Metadata>,
 ) -> Result<(), EngineError> {
+    replace_as(path, text, mode, owner.map(|owner| (owner.uid(), owner.gid())))
+}
+
+fn replace_as(
+    path: &Path,
+    text: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<(), EngineError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = path.with_file_name(format!(".{name}.new"));
     let wrong =
@@ -129,10 +137,11 @@ pub fn replace(
         }
         let mut out =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-        out.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        if let Some(owner) = owner {
-            std::os::unix::fs::fchown(&out, Some(owner.uid()), Some(owner.gid()))?;
+        // Who it belongs to comes first: a change of that takes bits of the mode away.
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::fchown(&out, Some(user), Some(group))?;
         }
+        out.set_permissions(std::fs::Permissions::from_mode(mode))?;
         out.write_all(text)?;
         std::fs::rename(&new, path).inspect_err(|_| drop(std::fs::remove_file(&new)))
     };

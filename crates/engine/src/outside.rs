@@ -25,6 +25,7 @@ impl Engine {
     pub(crate) fn find_outside(
         &self,
         lab: &Lab,
+        record: Option<&LabRecord>,
         others: &mut BTreeMap<String, Elsewhere>,
         reached: &mut Reached,
     ) -> Result<(), EngineError> {
@@ -34,7 +35,7 @@ impl Engine {
                 Some(Elsewhere::Daemon(runs)) => Some(*runs),
                 None => wish,
             };
-            let meant = |r: &Runs| wish.is_none_or(|w| w == *r);
+            let meant = |r: &Runs| wish.is_none_or(|w| w.program() == r.program());
             for runs in [Runs::Docker, Runs::Podman].into_iter().filter(meant) {
                 let known = reached.get(&runs).cloned();
                 let at = match known {
@@ -56,7 +57,7 @@ impl Engine {
             }
             // A node of a cluster that is made with the lab will be there when links are made.
             if !others.contains_key(&name)
-                && let Some(cluster) = clusters::will_have(lab, &name)
+                && let Some(cluster) = clusters::will_have(lab, record, &name)
             {
                 let runs = clusters::runs(cluster);
                 if let Ok(socket) = self.daemons.socket(runs)

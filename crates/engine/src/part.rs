@@ -1,6 +1,6 @@
 //! Taking some nodes out of a running lab; the others, and their links with each other, stay.
 
-use crate::apply::owns_namespace;
+use crate::apply::{guests_first, owns_namespace};
 use crate::deploy::need_root;
 use crate::destroy::{DestroyOptions, group};
 use crate::ledger::{Ledger, note_shared};
@@ -85,15 +85,18 @@ impl Engine {
         }
         wires.detach(gone.iter().copied())?;
         wires.remove_bridges(gone.iter().copied().filter(|n| !owns_namespace(n)))?;
-        for object in &gone {
-            if object.container {
-                let runtime = runtimes.of(object.runs)?;
-                if options.graceful {
-                    // One that does not stop is killed.
-                    let _ = runtime.stop(&object.long_name, None);
-                }
-                runtime.remove(&object.long_name, true)?;
+        for name in &names {
+            self.remove_cluster(lab, name)?;
+        }
+        for object in guests_first(gone.iter().copied()) {
+            let runtime = runtimes.of(object.runs)?;
+            if options.graceful {
+                // One that does not stop is killed.
+                let _ = runtime.stop(&object.long_name, None);
             }
+            runtime.remove(&object.long_name, true)?;
+        }
+        for object in &gone {
             if owns_namespace(object) {
                 runtime.release([format!("netns:{}", object.name)])?;
                 netns_link::hide(&self.directories.netns, &object.long_name);
@@ -114,6 +117,7 @@ impl Engine {
             objects.links.retain(|l| !l.ends().any(|e| names.contains(e.node.as_str())));
         }
         record.nodes.retain(|name, _| !names.contains(name.as_str()));
+        record.clusters.retain(|name, _| !names.contains(name.as_str()));
         record.uses = record.objects.uses();
         record.uses.extend(record.pending.uses());
         for network in locked.ledger.networks.values_mut() {

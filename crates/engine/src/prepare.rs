@@ -29,12 +29,10 @@ pub fn rootless<'a>(
         return Ok(Cow::Borrowed(lab));
     }
     let known = record.map(|r| &r.sockets).into_iter().flatten();
-    let known = known.clone().find(|(runs, _)| runs.program() == Runs::Podman.program());
-    let socket = match known {
-        Some((_, socket)) => socket.clone(),
-        None => daemons.socket(Runs::Podman)?,
+    let of_user = match known.into_iter().find(|(runs, _)| runs.program() == "podman") {
+        Some((runs, _)) => *runs == Runs::Rootless,
+        None => std::fs::metadata(daemons.socket(Runs::Podman)?).is_ok_and(|m| m.uid() != 0),
     };
-    let of_user = std::fs::metadata(&socket).is_ok_and(|m| m.uid() != 0);
     if !of_user {
         return Ok(Cow::Borrowed(lab));
     }

@@ -1,5 +1,6 @@
 //! The record of a lab: what was made or is about to be, enough to unmake it without its file.
 
+use crate::clusters::ClusterRecord;
 use crate::{Directories, EngineError};
 use fs_err as fs;
 use netloom_plan::{NodeObject, Objects, Runs};
@@ -48,11 +49,8 @@ pub struct LabRecord {
     #[serde(default)]
     pub sockets: BTreeMap<Runs, PathBuf>,
     /// Kubernetes clusters made for it, or about to be.
-    #[serde(default)]
-    pub clusters: BTreeSet<String>,
-    /// What runs the nodes of each.
-    #[serde(default)]
-    pub cluster_runs: BTreeMap<String, Runs>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, ClusterRecord>,
     /// Whether the last deploy went through.
     pub complete: bool,
 }
@@ -134,8 +132,7 @@ impl LabRecord {
             uses: BTreeSet::new(),
             names: String::new(),
             sockets: BTreeMap::new(),
-            clusters: BTreeSet::new(),
-            cluster_runs: BTreeMap::new(),
+            clusters: BTreeMap::new(),
             complete: false,
         }
     }

@@ -38,12 +38,7 @@ pub fn bind(lab: &Lab, node: &Node, text: &str, paths: &Paths<'_>) -> Option<Bin
     let mut parts = text.split(':');
     let (source, target) = (parts.next()?, parts.next()?);
     let options = parts.next().unwrap_or_default();
-    Some(Bind {
-        source: paths.absolute(source),
-        target: PathBuf::from(target),
-        options: options.to_owned(),
-        recursive: true,
-    })
+    Some(Bind::with(paths.absolute(source), PathBuf::from(target), options))
 }
 
 /// Name of a volume that has none.
@@ -103,8 +98,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
             Runs::Native => paths.directories.volume(&name),
             Runs::Docker | Runs::Podman | Runs::Rootless => PathBuf::from(&name),
         };
-        let options = options.to_owned();
-        binds.push(Bind { source, target: target.into(), options, recursive: true });
+        binds.push(Bind::with(source, target.into(), options));
     }
     let folder = paths.directories.node(&lab.name, &node.name);
     let mut layers = image.layers.clone();
@@ -118,6 +112,7 @@ pub fn container(parts: &Parts<'_>) -> ContainerSpec {
             binds.push(Bind {
                 source: folder.join(name),
                 target,
+                read_only: false,
                 options: String::new(),
                 recursive: false,
             });

@@ -240,9 +240,11 @@ impl Wires<'_> {
             Impl::Vxlan(t) => {
                 let mut spec = tunnel(netns, &link.a.interface, t)?;
                 spec.mac = Some(link.a.mac);
-                spec.mtu = match mtu {
-                    Some(mtu) => Some(mtu),
-                    None => room(&mut host, spec.remote)?,
+                spec.mtu = match (mtu, &spec.device) {
+                    (Some(mtu), _) => Some(mtu),
+                    // The kernel knows what fits through a parent it is told.
+                    (None, Some(_)) => None,
+                    (None, None) => room(&mut host, spec.remote)?,
                 };
                 vxlan::ensure(&mut host, &spec)?;
             }

@@ -116,11 +116,18 @@ pub fn difference(
     loop {
         let ends = |n: &&NodeObject| {
             let name = n.name.as_str();
-            let host = n.lives_in.as_deref();
+            // Whose namespace is another after it was made anew takes its guests along.
+            let lender = match &n.namespace {
+                NamespaceOf::Node(owner) if *owner != n.name && n.runs.own_namespaces() => {
+                    Some(owner.as_str())
+                }
+                _ => None,
+            };
+            let mut hosts = n.lives_in.as_deref().into_iter().chain(lender);
             had.contains_key(name)
                 && !gone.contains(name)
                 && !rebuild.contains(name)
-                && host.is_some_and(|h| gone.contains(h) || rebuild.contains(h))
+                && hosts.any(|h| gone.contains(h) || rebuild.contains(h))
         };
         let more: Vec<&str> = want.nodes.iter().filter(ends).map(|n| n.name.as_str()).collect();
         if more.is_empty() {
@@ -241,6 +248,15 @@ mod tests {
         o.nodes[2].lives_in = Some("b".into());
         let d = difference(&o, &[], &o, |n| n == "a");
         assert_eq!(d.rebuild, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn guests_of_a_namespace_that_comes_and_goes_are_made_anew_with_its_owner() {
+        let mut o = objects(&[node("a", "a"), node("s", "a"), node("b", "b")]);
+        let rebuilt = |o: &Objects| difference(o, &[], o, |n| n == "a").rebuild;
+        assert_eq!(rebuilt(&o), ["a"]);
+        o.nodes.iter_mut().for_each(|n| n.runs = Runs::Rootless);
+        assert_eq!(rebuilt(&o), ["a", "s"]);
     }
 
     #[test]

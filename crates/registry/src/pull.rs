@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// How often it is asked whether to stop, and whether another pull has ended.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a manifest may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A layer larger than this is none.
 const MOST_LAYER: u64 = 1 << 40;
 /// Manifests and configurations larger than this are none.
@@ -116,7 +116,7 @@ pub fn pull(
     for place in settings.places(reference.registry()) {
         let tried =
             Attempt::new(store, reference, settings, &place, progress).and_then(|mut attempt| {
-                runtime.block_on(attempt.exchange("pull"))?;
+                runtime.block_on(attempt.known("pull"))?;
                 attempt.whole(&runtime)
             });
         match tried {
@@ -181,7 +181,7 @@ impl<'a> Attempt<'a> {
             who: credentials.who,
             plain: place.plain,
         };
-        let host = Host::new(&place.host, &config)
+        let host = Host::new(image.resolve_registry(), &config)
             .map_err(|e| asked.failed(OciDistributionError::RequestError(e)))?;
         let client = Client::try_from(config).map_err(|e| asked.failed(e))?;
         let (auth, identity) = (credentials.auth, credentials.identity);
@@ -402,7 +402,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PullError> {
 }
 
 /// Nobody hears.
-struct Silent;
+pub(crate) struct Silent;
 
 impl Progress for Silent {
     fn begin(&self, _: usize, _: u64) {}

@@ -60,7 +60,7 @@ pub fn push(
     for place in settings.places(reference.registry()).into_iter().filter(|p| !p.mirror) {
         let mut attempt = Attempt::new(store, reference, settings, &place, progress)?;
         // Before the work of packing.
-        let known = runtime.block_on(attempt.exchange("pull,push"));
+        let known = runtime.block_on(attempt.known("pull,push"));
         match known.and_then(|()| work(Box::pin(asked(&attempt)))) {
             Ok(_) => {}
             Err(e) if e.elsewhere(false) => {

@@ -121,7 +121,7 @@ fn host(spec: &ContainerSpec, leg: Option<&Leg>) -> HostConfig {
                 .filter(|b| !b.source.as_os_str().is_empty())
                 .map(|b| {
                     let place = format!("{}:{}", b.source.display(), b.target.display());
-                    if b.options.is_empty() { place } else { format!("{place}:{}", b.options) }
+                    if b.mode().is_empty() { place } else { format!("{place}:{}", b.mode()) }
                 })
                 .collect::<Vec<_>>(),
         )

@@ -20,7 +20,8 @@ fn binds() {
     let bind = |source: &std::path::Path, target: &str, read_only| Bind {
         source: source.into(),
         target: target.into(),
-        options: if read_only { "ro" } else { "" }.into(),
+        read_only,
+        options: String::new(),
         recursive: true,
     };
     spec.binds = vec![
@@ -59,7 +60,8 @@ fn links_in_the_image_lead_nowhere_outside() {
     let bind = Bind {
         source: lab.image.clone(),
         target: "/data/inner".into(),
-        options: "ro".into(),
+        read_only: true,
+        options: String::new(),
         recursive: false,
     };
     spec.binds.push(bind);
@@ -85,7 +87,8 @@ fn a_bind_goes_where_the_images_link_leads() {
         spec.binds.push(Bind {
             source: source.clone(),
             target,
-            options: "ro".into(),
+            read_only: true,
+            options: String::new(),
             recursive: false,
         });
     }
@@ -406,7 +409,8 @@ fn an_init_system_has_a_control_group_of_its_own() {
         spec.binds.push(Bind {
             source: script.clone(),
             target,
-            options: "ro".into(),
+            read_only: true,
+            options: String::new(),
             recursive: false,
         });
         spec.argv = vec!["/sbin/init".into()];

@@ -268,6 +268,7 @@ fn failures_say_what_and_why() {
         s.binds = vec![Bind {
             source: "/nonexistent/source".into(),
             target: "/x".into(),
+            read_only: false,
             options: String::new(),
             recursive: false,
         }];

@@ -16,7 +16,7 @@ pub struct ContainerSpec {
     /// Network namespace to run in.
     pub network: NetworkNs,
     /// Names it is told; those that are laid into its file system are not here.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub names: Names,
     /// Process id namespace.
     pub pid: PidNs,
@@ -158,6 +158,13 @@ pub struct Names {
     pub hosts: Vec<String>,
 }
 
+impl Names {
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        *self == Names::default()
+    }
+}
+
 /// A port of the host that leads to a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
@@ -208,17 +215,30 @@ pub struct Bind {
     pub source: PathBuf,
     /// Absolute path in the container; made when it does not exist.
     pub target: PathBuf,
-    /// Options as users write them, with commas between (`ro`, `rw,z`); nothing is as good as `rw`.
-    /// Those a runtime does not know it ignores.
+    /// Not writable inside.
+    pub read_only: bool,
+    /// Options as users write them, with commas between (`rw,z`), where they say more than that;
+    /// those a runtime does not know it ignores.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub options: String,
     /// Sub-mounts of the source come along.
     pub recursive: bool,
 }
 
 impl Bind {
-    /// Whether it is not writable inside.
-    pub fn read_only(&self) -> bool {
-        self.options.split(',').any(|option| option == "ro")
+    /// One with options as users write them.
+    pub fn with(source: PathBuf, target: PathBuf, options: &str) -> Bind {
+        let read_only = options.split(',').any(|option| option == "ro");
+        let options = if options == "ro" { "" } else { options };
+        Bind { source, target, read_only, options: options.into(), recursive: true }
+    }
+
+    /// Its options in full, empty without any.
+    pub fn mode(&self) -> &str {
+        match (self.options.as_str(), self.read_only) {
+            ("", true) => "ro",
+            (options, _) => options,
+        }
     }
 }
 

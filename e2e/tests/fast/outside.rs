@@ -160,6 +160,7 @@ case "$1 $2" in
 'create cluster')
     case "$*" in *no-such-image*) echo 'ERROR: failed to create cluster: no image' >&2; exit 1 ;; esac
     for role in control-plane worker; do
+        [ -z "$KIND_SLEEP" ] || sleep "$KIND_SLEEP"
         docker run -d --network none --name "$name-$role" --label "io.x-k8s.kind.cluster=$name" e2e/busybox:latest sleep infinity >/dev/null || exit 1
     done ;;
 'delete cluster') docker rm -f $(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$name") >/dev/null 2>&1; true ;;
@@ -196,10 +197,13 @@ links:
     assert!(refused.stderr.contains("`kind` is not installed"), "{}", refused.stderr);
     s.set("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
     // Nor with something else wrong.
-    let wrong = s
-        .lab("kube", &text.replace("n1:eth1", "x").replace("n1: {kind: linux", "n1: {kind: linus"));
+    let wrong = s.lab("kube", &text.replace("n1: {kind: linux", "n1: {kind: linus"));
     s.with("deploy", &wrong, &["--plain"]).run().code(3);
     let made = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(!made().contains("create"), "{}", made());
+    let wrong = s.lab("kube", &text.replace("k1-worker", "k1-wroker"));
+    let refused = s.with("deploy", &wrong, &["--plain"]).run().code(3);
+    assert!(refused.stderr.contains("there is no container `k1-wroker`"), "{}", refused.stderr);
     assert!(!made().contains("create"), "{}", made());
     // One that cannot be made leaves nothing.
     let wrong = s.lab("kube", &text.replace("kindest/node:v1.33.1", "no-such-image"));
@@ -220,6 +224,32 @@ links:
     s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
     s.deploy(&file);
     assert_eq!(made().matches("create cluster --name k1 --image kindest").count(), 1);
+    let plan = s.with("deploy", &file, &["--dry-run"]).run().ok();
+    assert!(!plan.stderr.contains("makes nothing of"), "{}", plan.stderr);
+    // Killed while it is made: it is made anew, by name where it is not known to be whole.
+    s.with("destroy", &file, &[]).run().ok();
+    let deploy = || s.with("deploy", &file, &["--plain"]).env("KIND_SLEEP", "2").start();
+    let running = deploy();
+    let there = |name: &str| {
+        s.run("docker").args(["ps", "-aq", "--filter", &format!("name={name}")]).run().ok().stdout
+    };
+    eventually("half of it is there", 20, || !there("k1-control-plane").is_empty());
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.finish();
+    assert!(there("k1-worker").is_empty());
+    s.deploy(&file);
+    assert!(pings());
+    assert!(made().matches("delete cluster --name k1").count() >= 2, "{}", made());
+    s.with("destroy", &file, &[]).run().ok();
+    // Nothing is left of one that is destroyed half-made.
+    let running = deploy();
+    eventually("half of it is there", 20, || !there("k1-control-plane").is_empty());
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    running.finish();
+    s.with("destroy", &file, &[]).run().ok();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(there("k1-").is_empty());
+    s.deploy(&file);
     // A cluster of somebody else is left alone.
     let other = s.lab("other", &text.replace("k1.conf", "k2.conf"));
     let refused = s.with("deploy", &other, &["--plain"]).run().code(3);

@@ -159,6 +159,14 @@ fn the_podman_of_an_ordinary_user() {
     eventually("the links are back", 10, || answers("p1", "10.0.0.2") && answers("n1", "p1"));
     assert_eq!((neighbour("ip addr"), neighbour("ip route")), before);
     assert_eq!(s.asks(&file, "p1", "ip -o -4 addr show eth0; ip route show default"), leg);
+    // One that lends its namespace is made anew, with who shares it.
+    let file = s.lab("user", &ROOTLESS.replace("A: 'b c'", "A: new"));
+    s.deploy(&file);
+    assert_eq!(s.asks(&file, "p1", "echo $A"), "new");
+    assert!(s.asks(&file, "s1", "ip addr").contains("10.0.0.1/24"));
+    s.with("destroy", &file, &["--node-filter", "s1,p1"]).run().ok();
+    s.deploy(&file);
+    assert!(answers("p1", "10.0.1.2"));
     s.gone(&file);
     assert_eq!(podman(&s, &p, "ps -aq"), "");
 }

@@ -59,7 +59,8 @@ fn binds(b: &Bench<'_>) {
     let bind = |source: &str, target: &str, read_only| Bind {
         source: folder.join(source),
         target: target.into(),
-        options: if read_only { "ro" } else { "" }.into(),
+        read_only,
+        options: String::new(),
         recursive: true,
     };
     let mut spec = b.spec("a", "sleep 1000");

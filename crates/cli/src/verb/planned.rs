@@ -145,7 +145,14 @@ fn describe(planned: &Planned) -> String {
         let _ = writeln!(out, "- node {node}");
     }
     let make: std::collections::HashSet<&str> = d.make_nodes.iter().map(String::as_str).collect();
-    for node in planned.objects.nodes.iter().filter(|n| make.contains(n.name.as_str())) {
+    let shown = |n: &&netloom_plan::NodeObject| {
+        let cluster = planned.clusters.contains(&n.name);
+        make.contains(n.name.as_str()) && !cluster
+    };
+    for name in planned.clusters.iter().filter(|name| make.contains(name.as_str())) {
+        let _ = writeln!(out, "+ cluster {name}");
+    }
+    for node in planned.objects.nodes.iter().filter(shown) {
         let addresses: Vec<String> =
             node.mgmt.iter().flat_map(|m| &m.addresses).map(|a| a.to_string()).collect();
         let _ = writeln!(out, "+ node {} as {} {}", node.name, node.long_name, addresses.join(" "));

@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct Containers {
     told: Receiver<Happened>,
     sender: Sender<Happened>,
-    listening: BTreeSet<(Runs, PathBuf)>,
+    listening: BTreeSet<(&'static str, PathBuf)>,
     states: HashMap<String, ContainerState>,
     /// What daemons had when they last told anything, by lab.
     listed: HashMap<(String, Runs), (Instant, Vec<ContainerState>)>,
@@ -58,7 +58,7 @@ impl Containers {
     }
 
     fn listen_to(&mut self, engine: &Engine, runs: Runs, socket: PathBuf) {
-        if !self.listening.insert((runs, socket.clone())) {
+        if !self.listening.insert((runs.program(), socket.clone())) {
             return;
         }
         let (engine, sender) = (engine.clone(), self.sender.clone());

@@ -5,7 +5,6 @@ mod host;
 mod links;
 mod needs;
 
-use crate::clusters;
 use crate::image::Images;
 use crate::machine::Machine;
 use crate::record::LabRecord;
@@ -60,7 +59,6 @@ pub fn check(
     links::links(lab, situation, found);
     host::management_bridge(lab, situation, found);
     host::host_programs(lab, found);
-    clusters::check(lab, situation.record, found);
     host::devices(lab, found);
     Ok(out)
 }
@@ -119,7 +117,9 @@ fn network_mode(lab: &Lab, node: &Node, situation: &Situation<'_>, found: &mut D
     let runs = netloom_plan::runs(node);
     let shares = owner.is_some_and(|o| netloom_plan::runs(o) == runs);
     let there = situation.others.get(other);
-    let shares = shares || there == Some(&Elsewhere::Daemon(netloom_plan::runs(node)));
+    let same =
+        |there: &Elsewhere| matches!(there, Elsewhere::Daemon(r) if r.program() == runs.program());
+    let shares = shares || there.is_some_and(same);
     if own && !shares && (inside || there.is_some()) {
         let what = format!(
             "{} cannot have node `{}` share the network of `{other}`, which it does not run",

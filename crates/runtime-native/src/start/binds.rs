@@ -40,7 +40,7 @@ pub(super) fn mount(
     for (bind, target) in spec.binds.iter().zip(targets) {
         let doing = || format!("bind {}", bind.source.display());
         let meta = std::fs::metadata(&bind.source).map_err(|e| plan.failed(doing(), e))?;
-        let tree = clone_tree(&bind.source, bind.recursive, bind.read_only())
+        let tree = clone_tree(&bind.source, bind.recursive, bind.read_only)
             .map_err(|e| plan.failed(doing(), e))?;
         let fd = plan.own(tree);
         let parents = target;
