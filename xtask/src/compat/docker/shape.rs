@@ -188,7 +188,7 @@ fn flatten(path: &str, value: &Json, out: &mut BTreeMap<String, String>) {
                 flatten(&format!("{path}[{name}]"), value, out);
             }
         }
-        // Missing, empty and zero are the same to the daemon, and as good as anything to compare.
+        // Missing, empty and zero are the same to the daemon.
         Json::Null | Json::Bool(false) | Json::Array(_) => {
             drop(out.insert(path.into(), String::new()))
         }
