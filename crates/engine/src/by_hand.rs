@@ -13,7 +13,6 @@ use netloom_datapath::{LinkInfo, Netns, observe, offload};
 use netloom_plan::{
     HandEnd, LinkEnd, LinkObject, NamespaceOf, Objects, Runs, kernel_name, link_by_hand,
 };
-use netloom_runtime::{ContainerState, Runtime};
 use netloom_runtime_docker::Containers;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -93,12 +92,7 @@ impl Engine {
                 socket: None,
             });
         }
-        for runs in [Runs::Docker, Runs::Podman] {
-            let Ok(socket) = self.daemons.socket(runs) else { continue };
-            if !socket.exists() {
-                continue;
-            }
-            let Ok(daemon) = self.daemons.at(runs, &socket) else { continue };
+        for (runs, socket, daemon) in self.daemons.answering() {
             if let Some(netns) = opened(&Containers::of_anybody(daemon), name)? {
                 let namespace = NamespaceOf::Foreign { runs, container: name.into() };
                 let socket = Some((runs, socket));
@@ -106,21 +100,6 @@ impl Engine {
             }
         }
         Err(EngineError::NoContainer(name.into()))
-    }
-
-    /// Containers of Docker and Podman with a label, whoever runs them; none where no daemon answers.
-    pub fn labelled(&self, key: &str, value: &str) -> Result<Vec<ContainerState>, EngineError> {
-        let mut out = Vec::new();
-        for runs in [Runs::Docker, Runs::Podman] {
-            let Ok(socket) = self.daemons.socket(runs) else { continue };
-            if !socket.exists() {
-                continue;
-            }
-            let Ok(daemon) = self.daemons.at(runs, &socket) else { continue };
-            let all = Containers::of_anybody(daemon).list()?;
-            out.extend(all.into_iter().filter(|c| c.labels.get(key).is_some_and(|v| v == value)));
-        }
-        Ok(out)
     }
 
     /// Impairs what an interface of a container sends.

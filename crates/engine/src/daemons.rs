@@ -1,9 +1,9 @@
 //! Docker and Podman, found once a command.
 
-use crate::EngineError;
+use crate::{Engine, EngineError};
 use netloom_plan::Runs;
-use netloom_runtime::RuntimeError;
-use netloom_runtime_docker::{Daemon, Program, socket_of};
+use netloom_runtime::{ContainerState, Runtime, RuntimeError};
+use netloom_runtime_docker::{Containers, Daemon, Program, socket_of};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,9 +54,30 @@ impl Daemons {
         self.at(runs, socket)
     }
 
+    /// Those that answer where new labs are given to them.
+    pub fn answering(&self) -> impl Iterator<Item = (Runs, PathBuf, Arc<Daemon>)> {
+        [Runs::Docker, Runs::Podman].into_iter().filter_map(|runs| {
+            let socket = self.socket(runs).ok().filter(|socket| socket.exists())?;
+            let daemon = self.at(runs, &socket).ok()?;
+            Some((runs, socket, daemon))
+        })
+    }
+
     /// The one new labs are given to.
     pub fn usual(&self, runs: Runs) -> Result<Arc<Daemon>, EngineError> {
         self.at(runs, &self.socket(runs)?)
+    }
+}
+
+impl Engine {
+    /// Containers of the daemons with a label, whoever runs them; none where no daemon answers.
+    pub fn labelled(&self, key: &str, value: &str) -> Result<Vec<ContainerState>, EngineError> {
+        let mut out = Vec::new();
+        for (_, _, daemon) in self.daemons.answering() {
+            let all = Containers::of_anybody(daemon).list()?;
+            out.extend(all.into_iter().filter(|c| c.labels.get(key).is_some_and(|v| v == value)));
+        }
+        Ok(out)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::report::{Event, Reporter};
 use crate::runtimes::Runtimes;
 use crate::{Engine, EngineError, digest, hosts, hostwide, prepare, tunnel};
 use netloom_diag::Diagnostics;
-use netloom_plan::{Attachment, Difference, NamespaceOf, Network, Objects};
+use netloom_plan::{Difference, NamespaceOf, Network, Objects};
 use netloom_runtime_native::NativeRuntime;
 use netloom_topology::Lab;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -351,33 +351,6 @@ impl Engine {
         }
         self.settle(&decision, &mut record)?;
         Ok(done)
-    }
-
-    /// Where containers of somebody else are reached, as others read of it with the lab's nodes.
-    fn lend_addresses(
-        &self,
-        decision: &mut Decision,
-        record: &LabRecord,
-        ids: &mut BTreeMap<String, String>,
-    ) -> Result<(), EngineError> {
-        let Some(runtimes) = self.runtimes(record)? else { return Ok(()) };
-        for node in decision.planned.objects.nodes.iter_mut().filter(|n| n.outside) {
-            let runtime = self.runtime_of(&runtimes, node);
-            let state = runtime.ok().and_then(|r| r.inspect(&node.long_name).ok()).flatten();
-            let Some(state) = state.filter(|s| !s.addresses.is_empty()) else { continue };
-            ids.insert(node.long_name.clone(), state.id);
-            node.mgmt = Some(Attachment {
-                interface: "eth0".into(),
-                port: String::new(),
-                bridge: 0,
-                mac: [0; 6],
-                mtu: 0,
-                addresses: state.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
-                gateways: Vec::new(),
-                self_willed: true,
-            });
-        }
-        Ok(())
     }
 
     /// What the record says before anything is made: all that may be there from now on.

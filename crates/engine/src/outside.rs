@@ -1,6 +1,7 @@
 //! Containers that are no nodes of the lab: other labs', and those a daemon runs for somebody else.
 
 use crate::clusters;
+use crate::decide::Decision;
 use crate::destroy::group;
 use crate::machine::Machine;
 use crate::plumb::opened;
@@ -10,7 +11,9 @@ use crate::runtimes::{Reached, Runtimes};
 use crate::wire::{Backstage, Wires};
 use crate::{Engine, EngineError};
 use netloom_datapath::{Netns, Socket, link, observe};
-use netloom_plan::{Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Runs};
+use netloom_plan::{
+    Attachment, Elsewhere, Impl, LinkEnd, LinkObject, NamespaceOf, NodeObject, Objects, Runs,
+};
 use netloom_runtime::Runtime;
 use netloom_runtime_docker::Containers;
 use netloom_topology::Lab;
@@ -109,6 +112,33 @@ impl Engine {
             }
             _ => runtimes.of(node.runs),
         }
+    }
+
+    /// Where containers of somebody else are reached, as others read of it with the lab's nodes.
+    pub(crate) fn lend_addresses(
+        &self,
+        decision: &mut Decision,
+        record: &LabRecord,
+        ids: &mut BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let Some(runtimes) = self.runtimes(record)? else { return Ok(()) };
+        for node in decision.planned.objects.nodes.iter_mut().filter(|n| n.outside) {
+            let runtime = self.runtime_of(&runtimes, node);
+            let state = runtime.ok().and_then(|r| r.inspect(&node.long_name).ok()).flatten();
+            let Some(state) = state.filter(|s| !s.addresses.is_empty()) else { continue };
+            ids.insert(node.long_name.clone(), state.id);
+            node.mgmt = Some(Attachment {
+                interface: "eth0".into(),
+                port: String::new(),
+                bridge: 0,
+                mac: [0; 6],
+                mtu: 0,
+                addresses: state.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
+                gateways: Vec::new(),
+                self_willed: true,
+            });
+        }
+        Ok(())
     }
 
     /// Brings links back to a container of somebody else that was started again, and has nodes that

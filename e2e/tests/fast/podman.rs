@@ -3,13 +3,8 @@
 use netloom_e2e::processes::kill_nine;
 use netloom_e2e::{Docker, Podman, Sandbox, eventually};
 
-const LAB: &str = "
-defaults: {kind: linux, image: 'e2e/busybox:latest'}
-nodes:
-  p1: {runtime: podman, env: {A: 'b c'}, sysctls: {net.ipv4.ip_forward: '1'}, privileged: false, cap-add: [NET_ADMIN, NET_RAW]}
-  p2: {runtime: podman, ports: ['18091:80'], aliases: [nick], hostname: other}
-  n1: {}
-  s1: {runtime: podman, network-mode: 'container:p1'}
+/// Links of both labs, below their nodes.
+const LINKS: &str = "\
 links:
   - type: veth
     endpoints:
@@ -21,6 +16,15 @@ links:
       - {node: p2, interface: eth2, ipv4: 10.0.1.2/24}
 ";
 
+const LAB: &str = "
+defaults: {kind: linux, image: 'e2e/busybox:latest'}
+nodes:
+  p1: {runtime: podman, env: {A: 'b c'}, sysctls: {net.ipv4.ip_forward: '1'}, privileged: false, cap-add: [NET_ADMIN, NET_RAW]}
+  p2: {runtime: podman, ports: ['18091:80'], aliases: [nick], hostname: other}
+  n1: {}
+  s1: {runtime: podman, network-mode: 'container:p1'}
+";
+
 fn podman(s: &Sandbox, p: &Podman, line: &str) -> String {
     let socket = format!("unix://{}", p.service.socket().display());
     s.run("docker").env("DOCKER_HOST", socket).args(line.split(' ')).within(60).run().ok().stdout
@@ -30,7 +34,7 @@ fn podman(s: &Sandbox, p: &Podman, line: &str) -> String {
 fn a_lab_on_podman() {
     let mut s = Sandbox::new();
     let p = Podman::start(&mut s);
-    let file = s.lab("pods", LAB);
+    let file = s.lab("pods", &format!("{LAB}{LINKS}"));
     s.deploy(&file);
     s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
     let ping = |from: &str, to: &str| {
@@ -63,7 +67,7 @@ fn a_lab_on_podman() {
     s.netloom(["start", "--name", "pods", "p2"]).run().ok();
     ping("p2", "10.0.1.1");
     // A node changes: it alone is made anew, in the namespace it has.
-    let changed = LAB.replace("A: 'b c'", "A: 'new'");
+    let changed = format!("{LAB}{LINKS}").replace("A: 'b c'", "A: 'new'");
     let file = s.lab("pods", &changed);
     s.deploy(&file);
     assert_eq!(s.asks(&file, "p1", "echo $A"), "new");
@@ -108,15 +112,6 @@ nodes:
   p2: {runtime: podman}
   n1: {}
   s1: {runtime: podman, network-mode: 'container:p1'}
-links:
-  - type: veth
-    endpoints:
-      - {node: p1, interface: eth1, ipv4: 10.0.0.1/24}
-      - {node: n1, interface: eth1, ipv4: 10.0.0.2/24}
-  - type: veth
-    endpoints:
-      - {node: p1, interface: eth2, ipv4: 10.0.1.1/24}
-      - {node: p2, interface: eth2, ipv4: 10.0.1.2/24}
 ";
 
 /// Namespaces are the user's, and new at every start: links and the leg in the management network
@@ -125,7 +120,7 @@ links:
 fn the_podman_of_an_ordinary_user() {
     let mut s = Sandbox::new();
     let p = Podman::rootless(&mut s);
-    let file = s.lab("user", ROOTLESS);
+    let file = s.lab("user", &format!("{ROOTLESS}{LINKS}"));
     s.deploy(&file);
     s.with("deploy", &file, &["--plain", "--dry-run"]).run().ok().prints("nothing to do");
     let answers = |from: &str, to: &str| {
@@ -160,7 +155,7 @@ fn the_podman_of_an_ordinary_user() {
     assert_eq!((neighbour("ip addr"), neighbour("ip route")), before);
     assert_eq!(s.asks(&file, "p1", "ip -o -4 addr show eth0; ip route show default"), leg);
     // One that lends its namespace is made anew, with who shares it.
-    let file = s.lab("user", &ROOTLESS.replace("A: 'b c'", "A: new"));
+    let file = s.lab("user", &format!("{ROOTLESS}{LINKS}").replace("A: 'b c'", "A: new"));
     s.deploy(&file);
     assert_eq!(s.asks(&file, "p1", "echo $A"), "new");
     assert!(s.asks(&file, "s1", "ip addr").contains("10.0.0.1/24"));
